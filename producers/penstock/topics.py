@@ -1,0 +1,158 @@
+"""Owns the reading and making of a fleet's topics in a cluster; what they should be is :mod:`penstock_schemas.topics`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import admin as kafka_admin
+
+from penstock_schemas.topics import Difference, PresentTopic, WantedTopic, differences, wanted_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from penstock_schemas.settings import Settings
+
+CALL_TIMEOUT: Final = 30.0
+"""Longest that one call to the cluster may take, in seconds."""
+
+_ADMIN: Final[Any] = kafka_admin
+"""The library's module without its types: they export none of these names and leave what its futures give unknown."""
+
+
+class KafkaUnreachable(Exception):
+    """The cluster did not answer; the message says where it was looked for and what it said."""
+
+
+class TopicRefused(Exception):
+    """The cluster refused to make or change a topic; the message says which and why."""
+
+
+class TopicManager:
+    """Reads, makes and changes the topics of the fleet that ``settings`` describe. Raises KafkaUnreachable, TopicRefused."""
+
+    def __init__(self, settings: Settings, *, timeout: float = CALL_TIMEOUT) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        servers = settings.kafka.bootstrap_servers
+        self._admin: Any = _ADMIN.AdminClient({**settings.kafka.properties, "bootstrap.servers": servers, "log_level": 0})
+
+    def brokers(self) -> int:
+        """How many brokers the cluster has."""
+        try:
+            return len(self._admin.list_topics(timeout=self._timeout).brokers)
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+
+    def wanted(self) -> list[WantedTopic]:
+        """The fleet's topics as they should be on this cluster."""
+        return wanted_topics(self._settings, self.brokers())
+
+    def present(self, names: Iterable[str]) -> dict[str, PresentTopic]:
+        """Those of the topics that exist, as they are."""
+        try:
+            metadata = self._admin.list_topics(timeout=self._timeout).topics
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+        there = {name: metadata[name] for name in names if name in metadata and metadata[name].error is None}
+        configs = self._configs(there)
+        return {
+            name: PresentTopic(
+                partitions=len(topic.partitions),
+                replication=min((len(partition.replicas) for partition in topic.partitions.values()), default=0),
+                config=configs[name],
+            )
+            for name, topic in there.items()
+        }
+
+    def differences(self) -> list[Difference]:
+        """What is not as it should be; empty where all is well."""
+        wanted = self.wanted()
+        return differences(wanted, self.present(topic.name for topic in wanted))
+
+    def apply(self, found: Iterable[Difference] | None = None) -> list[Difference]:
+        """Mend ``found`` (default: whatever differs), wait until that shows, and return what still differs."""
+        wanted = {topic.name: topic for topic in self.wanted()}
+        found = list(self.differences() if found is None else found)
+        self._create([wanted[one.topic] for one in found if one.key == "topic"])
+        self._grow({one.topic: int(one.wanted) for one in found if one.key == "partitions" and one.fixable})
+        self._configure([one for one in found if one.key in wanted[one.topic].config])
+        deadline = time.monotonic() + self._timeout
+        while True:  # brokers learn of a change a moment after it was confirmed
+            left = self.differences()
+            if not any(one.fixable for one in left) or time.monotonic() > deadline:
+                return left
+            time.sleep(0.05)
+
+    def delete(self) -> None:
+        """Delete the fleet's topics with all that is in them."""
+        names = list(self.present(topic.name for topic in self.wanted()))
+        if names:
+            self._wait("delete", self._admin.delete_topics(names, operation_timeout=self._timeout))
+
+    def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for resource, future in self._admin.describe_configs(resources, request_timeout=self._timeout).items():
+            try:
+                entries: dict[str, Any] = future.result()
+            except KafkaException as error:
+                raise TopicRefused(f"the settings of topic {resource.name} could not be read: {error}") from error
+            found[resource.name] = {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
+        return found
+
+    def _create(self, topics: list[WantedTopic]) -> None:
+        new = [
+            _ADMIN.NewTopic(
+                topic.name,
+                num_partitions=topic.partitions,
+                replication_factor=topic.replication,
+                config=dict(topic.config),
+            )
+            for topic in topics
+        ]
+        if new:
+            # Another start of the fleet may be making them at the same moment: that they exist then is what was wanted.
+            futures = self._admin.create_topics(new, operation_timeout=self._timeout)
+            self._wait("create", futures, allowed=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def _grow(self, partitions: Mapping[str, int]) -> None:
+        new = [_ADMIN.NewPartitions(name, count) for name, count in partitions.items()]
+        if new:
+            self._wait("add partitions to", self._admin.create_partitions(new, operation_timeout=self._timeout))
+
+    def _configure(self, found: list[Difference]) -> None:
+        resources = {
+            name: _ADMIN.ConfigResource(
+                _ADMIN.ResourceType.TOPIC,
+                name,
+                incremental_configs=[
+                    _ADMIN.ConfigEntry(one.key, one.wanted, incremental_operation=_ADMIN.AlterConfigOpType.SET)
+                    for one in found
+                    if one.topic == name
+                ],
+            )
+            for name in {one.topic for one in found}
+        }
+        if resources:
+            futures = self._admin.incremental_alter_configs(list(resources.values()), request_timeout=self._timeout)
+            self._wait("set up", {resource.name: future for resource, future in futures.items()})
+
+    def _wait(self, verb: str, futures: Mapping[str, Any], allowed: int | None = None) -> None:
+        for name, future in futures.items():
+            try:
+                future.result(timeout=self._timeout + 5)
+            except KafkaException as error:
+                reason = error.args[0]
+                if not isinstance(reason, KafkaError) or reason.code() != allowed:
+                    raise TopicRefused(f"the cluster did not {verb} topic {name}: {reason}") from error
+
+    def _unreachable(self, error: KafkaException) -> KafkaUnreachable:
+        servers = self._settings.kafka.bootstrap_servers
+        return KafkaUnreachable(
+            f"Kafka at {servers} does not answer ({error.args[0]}): is it running, and is that its address?"
+        )

@@ -1,0 +1,50 @@
+"""Owns what tests share that is no fixture: the fixtures' types, and waiting for a condition."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+import pytest
+
+from penstock.local import ApacheKafka, LocalRedis
+from penstock_schemas.settings import Settings
+
+
+class SettingsFactory(Protocol):
+    """``settings(worker={"window": 2})``: settings of this test's fleet; sections given are merged over the defaults."""
+
+    def __call__(self, **sections: Any) -> Settings: ...
+
+
+class KafkaFactory(Protocol):
+    """``own_kafka(config={...})``: a started Apache Kafka for one test alone."""
+
+    def __call__(self, **options: Any) -> ApacheKafka: ...
+
+
+class RedisFactory(Protocol):
+    """``own_redis(args=["--appendonly", "yes"])``: a started Redis for one test alone."""
+
+    def __call__(self, **options: Any) -> LocalRedis: ...
+
+
+MakeTopics = Callable[[Settings], None]
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test on a laptop, fail it in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def eventually(holds: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Wait until ``holds()`` is true; fail naming ``what`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {timeout:g} s still not: {what}")
+        time.sleep(0.02)

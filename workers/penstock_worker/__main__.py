@@ -1,0 +1,168 @@
+"""``python -m penstock_worker``: one worker's processes. The one place that wires them.
+
+Exit status: 0 after a drain, 1 where the worker could not go on, 2 for wrong settings or topics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from penstock_schemas.settings import Settings, load_settings
+from penstock_worker.companion import Companion
+from penstock_worker.devices import NoGpuError, find_devices
+from penstock_worker.logs import configure_logs
+from penstock_worker.topics import WrongTopicsError, await_topics
+
+
+class Stop:
+    """Whether to end: the first signal asks for a drain, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def __call__(self) -> bool:
+        return self.event.is_set()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.event.is_set():
+            os._exit(128 + number)  # engines and companions see their pipes close and end themselves
+        self.event.set()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the roles that the settings name. Returns the exit status."""
+    options = _options(sys.argv[1:] if argv is None else argv)
+    try:
+        settings = load_settings(options.config, **_flags(options))
+    except (ValidationError, FileNotFoundError, ValueError) as error:
+        print(f"penstock worker: {error}", file=sys.stderr)
+        return 2
+    roles = settings.worker.roles
+    configure_logs(settings.worker, roles[0] if len(roles) == 1 else "work")
+    stop = Stop()
+    if options.life_fd is not None:
+        _end_with(options.life_fd, stop)
+    try:
+        await_topics(settings, stop)
+        if "work" in roles:
+            return _work(settings, options, stop)
+        return _project(settings, options, stop)
+    except (WrongTopicsError, NoGpuError) as error:
+        structlog.get_logger("penstock.worker").error("cannot start", reason=str(error))
+        return 2
+
+
+def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
+    from penstock_worker.metrics import MetricsServer, WorkerMetrics
+    from penstock_worker.work import Worker, WorkerFailedError
+
+    log = structlog.get_logger("penstock.worker")
+    if not settings.models:
+        log.error("cannot start", reason="no model is declared: set models.NAME.path, or give --model NAME=PATH")
+        return 2
+    metrics = WorkerMetrics()
+    worker = Worker(settings, find_devices(settings.worker), f"{socket.gethostname()}-{os.getpid()}", metrics)
+    server = None
+    if settings.worker.metrics_port is not None:
+        server = MetricsServer(settings.worker.metrics_port, metrics.registry, worker.live, worker.ready)
+        log.info("metrics served", port=server.port)
+    companion = Companion(_projector_arguments(options, settings)) if "project" in settings.worker.roles else None
+    say_ready = _sayer(options.ready_fd)
+
+    def on_turn() -> bool:
+        if companion is not None:
+            companion.watch()
+        return worker.ready() is None and (companion is None or companion.ready)
+
+    try:
+        worker.run(stop, on_turn, lambda: (log.info("ready"), say_ready()) and None)
+    except WorkerFailedError as error:
+        log.error("the worker ends", reason=str(error))
+        return 1
+    finally:
+        if companion is not None:
+            companion.stop(timeout=10.0)
+        if server is not None:
+            server.close()
+    return 0
+
+
+def _project(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
+    from penstock_worker.project.projector import run_projector
+
+    run_projector(settings, stop.event, ready=_sayer(options.ready_fd), metrics=None)
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="penstock worker", description="Run one worker of the fleet.")
+    parser.add_argument("--config", type=Path, help="configuration file (default: penstock.toml here, where there is one)")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH", help="declare a model (repeatable)")
+    parser.add_argument("--roles", help="work, project, or both with a comma")
+    parser.add_argument("--metrics-port", type=int, help="port of /metrics, /livez and /readyz")
+    parser.add_argument("--ready-fd", type=int, help="descriptor to write a line to, once ready")
+    parser.add_argument("--life-fd", type=int, help="descriptor to end with, when it closes")
+    return parser.parse_args(argv)
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The flags as nested settings. Raises ValueError for a --model that is not NAME=PATH."""
+    flags: dict[str, Any] = {}
+    worker: dict[str, Any] = {}
+    if options.roles:
+        worker["roles"] = options.roles.split(",")
+    if options.metrics_port is not None:
+        worker["metrics_port"] = options.metrics_port
+    if worker:
+        flags["worker"] = worker
+    for declared in options.model:
+        name, equals, path = declared.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"--model {declared!r} must be NAME=PATH")
+        flags.setdefault("models", {})[name] = {"path": path}
+    return flags
+
+
+def _projector_arguments(options: argparse.Namespace, settings: Settings) -> list[str]:
+    arguments = ["--roles", "project"]
+    if options.config is not None:
+        arguments += ["--config", str(options.config)]
+    if settings.worker.metrics_port:
+        arguments += ["--metrics-port", str(settings.worker.metrics_port + 1)]
+    return arguments
+
+
+def _sayer(descriptor: int | None) -> Callable[[], None]:
+    def say() -> None:
+        if descriptor is not None:
+            os.write(descriptor, b"ready\n")
+
+    return say
+
+
+def _end_with(descriptor: int, stop: Stop) -> None:
+    """End when the other end of ``descriptor`` is gone."""
+
+    def watch() -> None:
+        while os.read(descriptor, 1):
+            pass
+        stop.event.set()
+
+    threading.Thread(target=watch, name="life", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

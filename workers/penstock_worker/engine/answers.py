@@ -1,0 +1,156 @@
+"""Owns turning what came of jobs into outcome records, ready to be published."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from penstock_schemas.errors import ErrorCode, JobError
+from penstock_schemas.outcomes import encode_failed, encode_succeeded
+from penstock_worker.engine.runner import Ran
+from penstock_worker.engine.wire import Answer, Stats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from penstock_schemas.jobs import Request
+    from penstock_worker.engine.block import Block
+
+
+class Answers:
+    """Encodes outcomes; ``max_outcome_bytes`` is the outcomes topic's limit."""
+
+    def __init__(self, max_outcome_bytes: int) -> None:
+        self._limit = max_outcome_bytes
+
+    def succeeded(self, ran: Ran, infer_us: int, started_at: float) -> tuple[Answer, NDArray[np.int64]]:
+        """The answer for one piece that ran, and the µs that each of its jobs waited for the batch.
+
+        ``started_at`` (monotonic seconds) is when the batch began to run.
+        """
+        block, begin, end = ran.piece
+        wait_us = np.full(end - begin, max(0, int((started_at - block.ready_at) * 1e6)), np.int64)
+        good = np.arange(begin, end) if not ran.failed else np.array([j for j in range(begin, end) if j - begin not in ran.failed])
+        values: list[bytes] = []
+        failures: dict[int, tuple[str, str, str]] = {}
+        if len(good):
+            outputs = ran.outputs if not ran.failed else {name: array[good - begin] for name, array in ran.outputs.items()}
+            encoded = _encode(block, good, outputs, wait_us[good - begin], infer_us, ran.batch_rows)
+            for job, value in zip(good.tolist(), encoded, strict=True):
+                if isinstance(value, bytes) and len(value) <= self._limit:
+                    values.append(value)
+                    continue
+                error = value if isinstance(value, JobError) else self._too_large(len(value))
+                values.append(_failed_of(block, job, error))
+                failures[int(block.indices[job])] = error.code, error.message, ""
+        for job, (error, evidence) in ran.failed.items():
+            values.append(_failed_of(block, begin + job, error))
+            failures[int(block.indices[begin + job])] = error.code, error.message, evidence
+        order = good if not ran.failed else np.concatenate([good, np.array([begin + job for job in ran.failed])]).astype(np.int64)
+        keys = None if block.keys_are_ids else [block.ids[job] for job in order.tolist()]
+        return Answer(block.sequence, block.indices[order].tobytes(), keys, values, failures), wait_us
+
+    def _too_large(self, size: int) -> JobError:
+        return JobError(
+            ErrorCode.OUTCOME_TOO_LARGE,
+            f"the outcome takes {size} bytes, and the outcomes topic {self._limit}: ask for fewer outputs, or raise topics.max_outcome_bytes",
+        )
+
+
+class Refusal(NamedTuple):
+    """A job that never reaches a batch. ``origin`` is ``topic-partition-offset``; ``request`` as far as it is known."""
+
+    index: int
+    id: bytes
+    origin: str
+    error: JobError
+    request: Request | None
+    status: Literal["failed", "expired"] = "failed"
+
+
+def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
+    """The answer for jobs that never reach a batch; expired ones get no dead letter."""
+    return Answer(
+        sequence,
+        np.array([refusal.index for refusal in refusals], np.int32).tobytes(),
+        [refusal.id for refusal in refusals],
+        [failed_record(r.id, r.origin, r.error, r.request, attempt, status=r.status) for r in refusals],
+        {r.index: (r.error.code, r.error.message, "") for r in refusals if r.status == "failed"},
+    )
+
+
+def failed_record(
+    job_id: bytes,
+    origin: str,
+    error: JobError,
+    request: Request | None,
+    attempts: int,
+    *,
+    status: Literal["failed", "expired"] = "failed",
+    model_version: str | None = None,
+) -> bytes:
+    """One failed or expired outcome."""
+    return encode_failed(
+        id=job_id,
+        status=status,
+        error=error,
+        request=request,
+        model_name=None if request is None else request.model_name,
+        model_version=model_version if request is None else model_version or request.model_version,
+        origin=origin,
+        attempts=attempts,
+        generation=0 if request is None else request.generation,
+        reply_to=None if request is None else request.reply_to,
+        timings=None,
+    )
+
+
+def stats(ran: list[Ran], infer_us: int, encode_us: int, waits: list[NDArray[np.int64]]) -> Stats:
+    """The batch in figures; ``ran`` holds at least one piece."""
+    first = ran[0].piece.block
+    queues = [r.piece.block.queue_us[r.piece.begin : r.piece.end] for r in ran]
+    return Stats(
+        model=first.route.version.name,
+        version=first.route.version.version,
+        rows=sum(r.piece.rows for r in ran),
+        decode_us=first.decode_us,
+        infer_us=infer_us,
+        encode_us=encode_us,
+        queue_us=np.concatenate(queues).tobytes(),
+        wait_us=np.concatenate(waits).tobytes(),
+    )
+
+
+def _encode(
+    block: Block, jobs: NDArray[np.int64], outputs: dict[str, NDArray[Any]], wait_us: NDArray[np.int64], infer_us: int, batch_rows: int
+) -> list[bytes | JobError]:
+    begin = time.perf_counter_ns()
+    chosen = outputs
+    if block.request.outputs:
+        chosen = {output.name: outputs[output.name] for output in block.request.outputs}
+    whole = len(jobs) == block.jobs
+    return encode_succeeded(
+        block.request,
+        model_name=block.route.version.name,
+        model_version=block.route.version.version,
+        ids=block.ids if whole else [block.ids[job] for job in jobs.tolist()],
+        topic=block.topic,
+        partitions=block.partitions[jobs],
+        offsets=block.offsets[jobs],
+        outputs=chosen,
+        queue_us=block.queue_us[jobs],
+        decode_us=block.decode_us,
+        batch_wait_us=wait_us,
+        infer_us=infer_us,
+        encode_us=(time.perf_counter_ns() - begin) // 1000,
+        batch_rows=batch_rows,
+    )
+
+
+def _failed_of(block: Block, job: int, error: JobError) -> bytes:
+    origin = f"{block.topic}-{block.partitions[job]}-{block.offsets[job]}"
+    return failed_record(
+        block.ids[job], origin, error, block.request, block.request.attempt, model_version=block.route.version.version
+    )

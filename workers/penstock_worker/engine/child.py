@@ -1,0 +1,180 @@
+"""Owns the engine process: one device, one thread that runs models, one that reads and decodes beside it.
+
+The process is spawned by a worker's parent with three descriptors: a socket for tokens, and the two shared memories for
+deliveries and for answers. It ends when the parent says so, or when the parent is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from penstock_schemas.jobs import JobDecoder
+from penstock_worker.limits import limits_of
+from penstock_schemas.settings import Settings
+from penstock_worker.engine import wire
+from penstock_worker.engine.answers import Answers, stats
+from penstock_worker.engine.assembly import Assembler, Piece
+from penstock_worker.engine.block import Block
+from penstock_worker.engine.loading import load_catalog
+from penstock_worker.engine.reader import Reader
+from penstock_worker.engine.runner import run
+from penstock_worker.engine.slots import Slots
+from penstock_worker.engine.wire import Answer, Kind, Stats
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Engine:
+    """The two threads and what they share, guarded by one condition."""
+
+    def __init__(self, pipe: Connection, deliveries: Slots, answers: Slots, settings: Settings, reader: Reader) -> None:
+        self._pipe = pipe
+        self._deliveries = deliveries
+        self._answers = answers
+        self._reader = reader
+        self._encoder = Answers(settings.topics.max_outcome_bytes)
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._assembler: Assembler[Block] = Assembler()
+        self._refused: list[Answer] = []
+        self._free = deque(range(answers.count))
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve until told to stop and idle, or until the parent is gone."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        while True:
+            with self._changed:
+                while not self._refused and (delay := self._assembler.delay(time.monotonic())) != 0:
+                    if self._stopping and delay is None:
+                        return
+                    self._changed.wait(delay)
+                refused, self._refused = self._refused, []
+                batch = self._assembler.take(time.monotonic())
+            if refused:
+                self._publish(refused, None)
+            if batch:
+                self._run(batch)
+
+    def _run(self, batch: list[Piece[Block]]) -> None:
+        suspects = [(piece.block.sequence, piece.block.indices[piece.begin : piece.end]) for piece in batch]
+        self._send(wire.token(Kind.RUNNING, body=wire.pack_running(suspects)))
+        started_at = time.monotonic()
+        begin = time.perf_counter_ns()
+        ran = run(batch)
+        ended = time.perf_counter_ns()
+        infer_us = (ended - begin) // 1000
+        answers: list[Answer] = []
+        waits: list[NDArray[np.int64]] = []
+        for result in ran:
+            answer, wait_us = self._encoder.succeeded(result, infer_us, started_at)
+            answers.append(answer)
+            waits.append(wait_us)
+        self._publish(answers, stats(ran, infer_us, (time.perf_counter_ns() - ended) // 1000, waits))
+
+    def _publish(self, answers: list[Answer], figures: Stats | None) -> None:
+        """Send ``answers``, in as many slots as they need."""
+        pending: list[Answer] = []
+        size = 0
+        limit = self._answers.size - 64 * 1024 - (len(figures.queue_us) * 2 if figures else 0)
+        for answer in (part for whole in answers for part in _cut(whole, limit)):
+            more = wire.answers_size(answer)
+            if pending and size + more > limit:
+                self._send_answers(pending, None)
+                pending, size = [], 0
+            pending.append(answer)
+            size += more
+        self._send_answers(pending, figures)
+
+    def _send_answers(self, answers: list[Answer], figures: Stats | None) -> None:
+        with self._changed:
+            while not self._free:
+                self._changed.wait()
+            slot = self._free.popleft()
+        wire.write_answers(answers, figures, self._answers.view(slot))
+        self._send(wire.token(Kind.ANSWERS, slot))
+
+    def _send(self, token: bytes) -> None:
+        with self._sending:
+            self._pipe.send_bytes(token)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                kind, first, second, _ = wire.read_token(self._pipe.recv_bytes())
+                if kind is Kind.DELIVERY:
+                    self._take(first, second)
+                    continue
+                with self._changed:
+                    if kind is Kind.ANSWERS_READ:
+                        self._free.append(first)
+                    elif kind is Kind.STOP:
+                        self._stopping = True
+                    self._changed.notify()
+        except (EOFError, OSError):
+            os._exit(0)  # the parent is gone: what was in flight is another worker's now
+        except BaseException:
+            sys.excepthook(*sys.exc_info())  # a bug of ours, not a job's: the parent restarts us and keeps the jobs
+            os._exit(1)
+
+    def _take(self, slot: int, sequence: int) -> None:
+        arrived = wire.read_delivery(self._deliveries.view(slot))
+        blocks, refused = self._reader.read(sequence, arrived)
+        del arrived
+        self._send(wire.token(Kind.DELIVERY_READ, slot))
+        with self._changed:
+            for block in blocks:
+                inner = tuple((spec.name, spec.shape[1:] if block.route.policy.batched else spec.shape) for spec in block.request.inputs)
+                self._assembler.add((id(block.route.version), block.route.signature_name, inner), block.route.policy, block)
+            if refused is not None:
+                self._refused.append(refused)
+            self._changed.notify()
+
+
+def _cut(answer: Answer, limit: int) -> list[Answer]:
+    """``answer`` in parts that each fit ``limit`` bytes (one outcome alone always does)."""
+    if len(answer.values) <= 1 or wire.answers_size(answer) <= limit:
+        return [answer]
+    middle = len(answer.values) // 2
+    parts: list[Answer] = []
+    for begin, end in ((0, middle), (middle, len(answer.values))):
+        keys = None if answer.keys is None else answer.keys[begin:end]
+        part = Answer(answer.sequence, answer.indices[begin * 4 : end * 4], keys, answer.values[begin:end], {})
+        mine = set(memoryview(part.indices).cast("i"))
+        failures = {index: failure for index, failure in answer.failures.items() if index in mine}
+        parts += _cut(part._replace(failures=failures), limit)
+    return parts
+
+
+def main(argv: list[str]) -> None:
+    """Run an engine: ``SOCKET DELIVERIES ANSWERS COUNT SIZE COUNT SIZE DEVICE``, descriptors and numbers; settings on the socket."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides when to end
+    socket_fd, deliveries_fd, answers_fd, *sizes = map(int, argv[:7])
+    device = argv[7]
+    pipe = Connection(socket_fd)
+    settings = Settings.model_validate_json(pipe.recv_bytes())
+    deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
+    answers = Slots(answers_fd, sizes[2], sizes[3])
+    catalog = load_catalog(settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode())))
+    decoder = JobDecoder(limits_of(settings))
+    engine = Engine(pipe, deliveries, answers, settings, Reader(decoder, catalog))
+    # Warm-up left a heap that never goes away: without this, each collection would walk all of TensorFlow's objects.
+    gc.collect()
+    gc.freeze()
+    # The reader must not wait out the default 5 ms while the model thread holds the interpreter between two calls.
+    sys.setswitchinterval(0.0005)
+    pipe.send_bytes(wire.token(Kind.READY, body=json.dumps({name: list(versions) for name, versions in catalog.models.items()}).encode()))
+    engine.run()
+

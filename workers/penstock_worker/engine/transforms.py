@@ -1,0 +1,83 @@
+"""Owns pre- and post-processing: the user's class that stands between what jobs send and what a model takes.
+
+A transform is any class that is made without arguments and has either or both of::
+
+    def preprocess(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]
+    def postprocess(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]
+
+Both see a whole batch, rows along axis 0, and must keep the number and the order of rows. What jobs send and get where it
+differs from the model's own inputs and outputs is declared in class attributes of OIP datatypes and shapes::
+
+    inputs = {"jpeg": ("BYTES", (-1,))}
+    outputs = {"label": ("BYTES", (-1,))}
+
+It runs in the engine. What it raises is the error of the job that made it raise.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from penstock_schemas.datatypes import DATATYPES
+from penstock_worker.engine.backend import Arrays, ModelUnreadableError, OutOfMemoryError
+from penstock_worker.engine.signature import Port, Signature
+
+_HOOKS: Final = ("preprocess", "postprocess")
+
+
+class TransformError(Exception):
+    """A transform raised; the message says which hook and what."""
+
+
+class Transform:
+    """A user's transform, checked when it is loaded."""
+
+    def __init__(self, spec: str) -> None:
+        """Load ``module:Class``. Raises :class:`ModelUnreadableError` where that does not work."""
+        module, _, name = spec.partition(":")
+        try:
+            self._transform = getattr(importlib.import_module(module), name)()
+        except Exception as error:
+            raise ModelUnreadableError(f"transform {spec} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not any(callable(getattr(self._transform, hook, None)) for hook in _HOOKS):
+            raise ModelUnreadableError(f"transform {spec} has neither preprocess nor postprocess")
+        self._inputs = _ports(spec, "inputs", getattr(self._transform, "inputs", None))
+        self._outputs = _ports(spec, "outputs", getattr(self._transform, "outputs", None))
+
+    def facade(self, signature: Signature) -> Signature:
+        """What jobs see of a model with ``signature``."""
+        return Signature(self._inputs or signature.inputs, self._outputs or signature.outputs)
+
+    def before(self, inputs: Arrays) -> Arrays:
+        return self._apply("preprocess", inputs)
+
+    def after(self, outputs: Arrays) -> Arrays:
+        return self._apply("postprocess", outputs)
+
+    def _apply(self, hook: str, arrays: Arrays) -> Arrays:
+        function = getattr(self._transform, hook, None)
+        if function is None:
+            return arrays
+        try:
+            result: Any = function(arrays)
+        except MemoryError as error:
+            raise OutOfMemoryError(f"{hook} ran out of memory") from error
+        except Exception as error:
+            raise TransformError(f"{hook} raised {type(error).__name__}: {error}") from error
+        if not isinstance(result, dict):
+            raise TransformError(f"{hook} returned {type(result).__name__}, not a dict of arrays")
+        return result
+
+
+def _ports(spec: str, what: str, declared: object) -> dict[str, Port] | None:
+    if declared is None:
+        return None
+    try:
+        ports = {str(name): Port(datatype, tuple(map(int, shape))) for name, (datatype, shape) in dict(declared).items()}  # type: ignore[call-overload]
+    except (TypeError, ValueError) as error:
+        raise ModelUnreadableError(f'transform {spec}: {what} must be like {{"jpeg": ("BYTES", (-1,))}}: {error}') from error
+    for name, port in ports.items():
+        if port.datatype not in DATATYPES:
+            raise ModelUnreadableError(f"transform {spec}: {what} {name!r} has datatype {port.datatype!r}: one of {', '.join(DATATYPES)}")
+    return ports

@@ -1,0 +1,190 @@
+"""Owns what crosses between a worker's parent and its engine: deliveries one way, answers the other.
+
+Bulk travels in shared-memory slots; a pipe carries small tokens that say which slot. Nothing here blocks on a full pipe:
+the parent's tokens are bounded by the number of slots, so a child that reads late never stalls it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from penstock_schemas.jobs import Records
+from penstock_worker.engine.slots import aligned
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from penstock_worker.intake.delivery import Delivery
+
+_HEAD: Final = struct.Struct("<qqq")
+_LENGTH: Final = struct.Struct("<q")
+_TOKEN: Final = struct.Struct("<Bqq")
+_LARGE: Final = 4096
+"""From this mean size of a value on, values are copied one by one instead of being joined first: one copy less."""
+
+
+class Kind(IntEnum):
+    """What a token says."""
+
+    DELIVERY = 1
+    """To the engine: slot, sequence number."""
+    ANSWERS_READ = 2
+    """To the engine: the slot of answers may be used again."""
+    STOP = 3
+    """To the engine: end when idle."""
+    READY = 11
+    """From the engine: models are warm; a JSON description follows."""
+    WAITING = 12
+    """From the engine: a declared model cannot be loaded yet; the reason follows."""
+    DELIVERY_READ = 13
+    """From the engine: the slot of a delivery may be used again."""
+    RUNNING = 14
+    """From the engine: the jobs that the model is about to see; those are the suspects if it dies."""
+    ANSWERS = 15
+    """From the engine: the slot that holds answers."""
+
+
+def token(kind: Kind, first: int = 0, second: int = 0, body: bytes = b"") -> bytes:
+    """A token with two numbers and, for some kinds, a body."""
+    return _TOKEN.pack(kind, first, second) + body
+
+
+def read_token(data: bytes) -> tuple[Kind, int, int, bytes]:
+    kind, first, second = _TOKEN.unpack_from(data)
+    return Kind(kind), first, second, data[_TOKEN.size :]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A delivery as the engine sees it; ``records.buffer`` is a view of the slot."""
+
+    topic: str
+    attempt: int
+    solo: bool
+    keys: list[bytes | None]
+    records: Records
+
+
+def delivery_size(delivery: Delivery) -> int:
+    """An upper bound, in bytes, of what ``delivery`` takes in a slot."""
+    keys = sum(map(len, filter(None, delivery.keys)))
+    headers = sum(len(name) + len(value or b"") + 16 for pairs in delivery.headers.values() for name, value in pairs)
+    return delivery.bytes + keys + headers * 2 + len(delivery) * 48 + 4096
+
+
+def write_delivery(delivery: Delivery, slot: memoryview) -> None:
+    """Lay ``delivery`` out in ``slot``, which must hold :func:`delivery_size` bytes."""
+    count = len(delivery)
+    values = [value or b"" for value in delivery.values] if None in delivery.values else delivery.values
+    nulls = [i for i, value in enumerate(delivery.values) if value is None] if values is not delivery.values else []
+    meta = marshal.dumps((delivery.topic, delivery.attempt, delivery.solo, delivery.keys, dict(delivery.headers), nulls))
+    ends = np.cumsum(np.fromiter(map(len, values), np.int64, count))  # type: ignore[arg-type]
+    _HEAD.pack_into(slot, 0, count, len(meta), int(ends[-1]) if count else 0)
+    position = aligned(_HEAD.size)
+    for column in (ends, delivery.timestamps_ms, delivery.offsets, delivery.partitions):
+        slot[position : position + column.nbytes] = column.view(np.uint8).data
+        position = aligned(position + column.nbytes)
+    slot[position : position + len(meta)] = meta
+    position = aligned(position + len(meta))
+    if delivery.bytes >= _LARGE * count:
+        for value in values:
+            slot[position : position + len(value)] = value  # type: ignore[arg-type, index]
+            position += len(value)  # type: ignore[arg-type]
+    else:
+        joined = b"".join(values)  # type: ignore[arg-type]
+        slot[position : position + len(joined)] = joined
+
+
+def read_delivery(slot: memoryview) -> Arrived:
+    """The delivery in ``slot``. Number columns are copied; the values stay in the slot."""
+    count, meta_size, value_size = _HEAD.unpack_from(slot)
+    position = aligned(_HEAD.size)
+    columns: list[NDArray[Any]] = []
+    for dtype in (np.int64, np.int64, np.int64, np.int32):
+        columns.append(np.frombuffer(slot, dtype, count, position).copy())
+        position = aligned(position + columns[-1].nbytes)
+    topic, attempt, solo, keys, headers, nulls = marshal.loads(slot[position : position + meta_size])
+    position = aligned(position + meta_size)
+    ends, timestamps_ms, offsets, partitions = columns
+    records = Records(
+        buffer=slot[position : position + value_size],
+        ends=ends,
+        keys=keys,
+        timestamps_ms=timestamps_ms,
+        partitions=partitions,
+        offsets=offsets,
+        headers=headers,
+        nulls=frozenset(nulls),
+    )
+    return Arrived(topic, attempt, solo, keys, records)
+
+
+class Failure(NamedTuple):
+    """Why one job failed, for its dead letter: the contract's code and sentence, and the engine's evidence."""
+
+    code: str
+    message: str
+    evidence: str
+
+
+class Answer(NamedTuple):
+    """What came of some jobs of one delivery. ``keys`` is None where every job's id is its record's key.
+
+    ``indices`` (little-endian int32) and ``values`` (whole outcome records) run in step; ``failures`` holds, by index into
+    the delivery, those that also get a dead letter.
+    """
+
+    sequence: int
+    indices: bytes
+    keys: list[bytes] | None
+    values: list[bytes]
+    failures: dict[int, tuple[str, str, str]]
+
+
+class Stats(NamedTuple):
+    """One batch, for the metrics: times in µs, ``queue_us`` and ``wait_us`` little-endian int64 a job."""
+
+    model: str
+    version: str
+    rows: int
+    decode_us: int
+    infer_us: int
+    encode_us: int
+    queue_us: bytes
+    wait_us: bytes
+
+
+def answers_size(answer: Answer) -> int:
+    """An upper bound, in bytes, of what ``answer`` takes in a slot."""
+    values = sum(map(len, answer.values)) + 8 * len(answer.values)
+    keys = 0 if answer.keys is None else sum(map(len, answer.keys)) + 8 * len(answer.keys)
+    failures = sum(4 * (len(code) + len(message) + len(evidence)) + 64 for code, message, evidence in answer.failures.values())
+    return len(answer.indices) + values + keys + failures + 256
+
+
+def write_answers(answers: list[Answer], stats: Stats | None, slot: memoryview) -> None:
+    """Lay ``answers`` out in ``slot``. Raises ValueError where they do not fit."""
+    data = marshal.dumps(([tuple(answer) for answer in answers], None if stats is None else tuple(stats)))
+    _LENGTH.pack_into(slot, 0, len(data))
+    slot[_LENGTH.size : _LENGTH.size + len(data)] = data
+
+
+def read_answers(slot: memoryview) -> tuple[list[Answer], Stats | None]:
+    (size,) = _LENGTH.unpack_from(slot)
+    answers, stats = marshal.loads(slot[_LENGTH.size : _LENGTH.size + size])
+    return [Answer(*answer) for answer in answers], None if stats is None else Stats(*stats)
+
+
+def pack_running(suspects: list[tuple[int, NDArray[np.int32]]]) -> bytes:
+    """The body of a RUNNING token: delivery sequence numbers and indices."""
+    return marshal.dumps([(sequence, indices.tobytes()) for sequence, indices in suspects])
+
+
+def unpack_running(body: bytes) -> list[tuple[int, NDArray[np.int32]]]:
+    return [(sequence, np.frombuffer(indices, np.int32)) for sequence, indices in marshal.loads(body)]

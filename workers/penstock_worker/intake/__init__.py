@@ -1,0 +1,1 @@
+"""From the jobs topics to an engine: consuming, bounding, and remembering what may be committed."""

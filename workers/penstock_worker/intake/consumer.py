@@ -1,0 +1,207 @@
+"""Owns the consumer of the jobs topics: joining the group, fetching, pausing, committing. One thread, and no other, calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from penstock_schemas.settings import Settings
+    from penstock_worker.intake import ledger
+
+_ASK_SECONDS: Final = 10.0
+"""How long a question to the broker may take while partitions are being assigned."""
+
+Gap = tuple["ledger.TopicPartition", int, int]
+
+
+class Owner(Protocol):
+    """Who is told of partitions that come and go. Called from within :meth:`Intake.poll`."""
+
+    def assigned(self, partitions: list[ledger.TopicPartition], gaps: list[Gap]) -> None:
+        """These are ours from now on; ``gaps`` are ranges that retention deleted before anyone read them."""
+        ...
+
+    def revoking(self, partitions: list[ledger.TopicPartition]) -> None:
+        """These are still ours, and will not be on return: the last moment to settle and commit."""
+        ...
+
+    def lost(self, partitions: list[ledger.TopicPartition]) -> None:
+        """These are another's already: nothing of them may be committed."""
+        ...
+
+
+class Intake:
+    """A group consumer that hands out messages and commits what it is told, never by itself."""
+
+    def __init__(self, settings: Settings, owner: Owner) -> None:
+        self._owner = owner
+        self._log = structlog.get_logger("penstock.intake")
+        self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
+        self._paused = False
+        self._told: dict[Any, str] = {}
+        self.commit_failed = False
+        """Whether a commit has failed since the owner last looked; it should then commit everything again."""
+        self.joined = False
+        """Whether the group has answered at least once, with partitions or without."""
+        self.down = False
+        """Whether no broker can be reached, as far as the client knows."""
+        self._consumer = Consumer(consumer_properties(settings, settings.names.workers_group) | {
+            "error_cb": self._on_error,
+            "on_commit": self._on_commit,
+        })
+
+    @property
+    def topics(self) -> list[str]:
+        return self._topics
+
+    def subscribe(self) -> None:
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, timeout: float, most: int) -> list[Message]:
+        """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
+
+        ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
+        """
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        self.down = False
+        messages = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
+        errors = [m for m in messages if m.error() is not None]
+        for message in errors:
+            self._tell(message)
+        return [m for m in messages if m.error() is None] if errors else messages
+
+    def pause(self) -> None:
+        """Fetch nothing more until :meth:`resume`; polling goes on, so the group keeps us."""
+        if not self._paused:
+            self._paused = True
+            self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._consumer.resume(self._consumer.assignment())
+
+    def commit(self, positions: Mapping[ledger.TopicPartition, int], *, wait: bool = False) -> None:
+        """Commit next offsets. ``wait``: until the broker answered; a failure is logged, for the next owner repeats the jobs."""
+        if not positions:
+            return
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+        except KafkaException as error:
+            self.commit_failed = True
+            self._log.warning("commit failed; its jobs may be repeated", error=str(error), partitions=len(offsets))
+
+    def lag(self, positions: Mapping[ledger.TopicPartition, int]) -> int:
+        """Records behind ``positions`` in the log, as far as fetching has told."""
+        behind = 0
+        for partition, position in positions.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+            behind += max(0, high - position)
+        return behind
+
+    def low_watermark(self, partition: ledger.TopicPartition) -> int | None:
+        """The first offset that the log still holds, as far as fetching has told; None where it has not."""
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return low if low >= 0 else None
+
+    def close(self) -> None:
+        """Leave the group. Partitions are revoked on the way."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.joined = True
+        gaps = self._place(consumer, partitions)
+        consumer.incremental_assign(partitions)
+        if self._paused:  # newly assigned partitions arrive unpaused
+            consumer.pause(partitions)
+        if partitions:
+            self._log.info("partitions assigned", partitions=_names(partitions))
+            self._owner.assigned([(p.topic, p.partition) for p in partitions], gaps)
+
+    def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[Gap]:
+        """Set each partition's start to its committed offset, or the log's start where retention has passed that."""
+        gaps: list[Gap] = []
+        try:
+            committed = consumer.committed(partitions, timeout=_ASK_SECONDS) if partitions else []
+            for partition, known in zip(partitions, committed, strict=True):
+                if known.offset < 0:
+                    continue
+                partition.offset = known.offset
+                low, _ = consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
+                if known.offset < low:
+                    partition.offset = low
+                    gaps.append(((partition.topic, partition.partition), known.offset, low - 1))
+        except KafkaException as error:
+            # Without the answer the client itself starts at the committed offsets; a gap is then seen at the first record.
+            self._log.warning("could not look for gaps", error=str(error))
+        return gaps
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._log.info("partitions revoked", partitions=_names(partitions))
+        self._owner.revoking([(p.topic, p.partition) for p in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
+        self._owner.lost([(p.topic, p.partition) for p in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self.down:
+            self.down = True
+            self._log.warning("no broker can be reached; waiting", error=error.str())
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None and error.code() != KafkaError._NO_OFFSET:
+            self.commit_failed = True
+            self._log.warning("commit failed; its jobs may be repeated", error=error.str(), partitions=_names(partitions))
+
+    def _tell(self, message: Message) -> None:
+        """Log an error that came in a message's place: once, until another one comes from there."""
+        error = message.error()
+        where = (message.topic(), message.partition())
+        if error is not None and self._told.get(where) != error.name():
+            self._told[where] = error.name()
+            self._log.warning("fetch error", error=error.str(), topic=where[0], partition=where[1], offset=message.offset())
+
+
+def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
+    """librdkafka's properties for a group consumer that commits by hand and reads from the earliest record."""
+    kafka = settings.kafka
+    properties: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "group.id": group,
+        "group.protocol": kafka.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+        "check.crcs": True,
+        "max.poll.interval.ms": 600_000,
+        # Once the prefetch is full, the default of 1000 stops fetching for a second.
+        "fetch.queue.backoff.ms": 5,
+        "fetch.message.max.bytes": max(settings.topics.max_job_bytes, 1024 * 1024),
+        "queued.max.messages.kbytes": max(settings.worker.prefetch_bytes, settings.topics.max_job_bytes) // 1024,
+        "queued.min.messages": 100_000,
+    }
+    if kafka.group_protocol == "classic":
+        properties |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": int(kafka.session_timeout * 1000),
+            "heartbeat.interval.ms": int(kafka.session_timeout * 1000 / 4),
+        }
+    return properties | dict(kafka.properties)
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    return [f"{p.topic}-{p.partition}" for p in partitions]

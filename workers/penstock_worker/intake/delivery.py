@@ -1,0 +1,122 @@
+"""Owns a delivery: the records of one topic that travel to an engine together, and what is still unanswered of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+    from numpy.typing import NDArray
+
+    from penstock_worker.intake.ledger import Entry
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class Delivery:
+    """Records as columns. ``entries[which[i]]`` is the ledger's entry of record ``i`` (``which`` is None where there is one).
+
+    Column units: ``timestamps_ms`` are the records' times in ms since the epoch. ``attempt`` counts from 1. ``solo`` asks the
+    engine to run each job by itself.
+    """
+
+    __slots__ = (
+        "answered",
+        "attempt",
+        "bytes",
+        "entries",
+        "headers",
+        "keys",
+        "left",
+        "offsets",
+        "partitions",
+        "sequence",
+        "solo",
+        "timestamps_ms",
+        "topic",
+        "values",
+        "which",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        timestamps_ms: NDArray[np.int64],
+        partitions: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        headers: Mapping[int, Headers],
+    ) -> None:
+        self.topic = topic
+        self.values = values
+        self.keys = keys
+        self.timestamps_ms = timestamps_ms
+        self.partitions = partitions
+        self.offsets = offsets
+        self.headers = headers
+        self.bytes = sum(map(len, filter(None, values)))
+        self.entries: list[Entry] = []
+        self.which: list[int] | None = None
+        self.sequence = -1
+        self.attempt = 1
+        self.solo = False
+        self.left = len(values)
+        self.answered = np.zeros(len(values), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def entry(self, index: int) -> Entry:
+        return self.entries[0 if self.which is None else self.which[index]]
+
+    def answer(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Mark ``indices`` as answered; returns those that were not before (an engine that died may have said them already)."""
+        fresh = indices[~self.answered[indices]]
+        self.answered[fresh] = True
+        self.left -= len(fresh)
+        return fresh
+
+    def unanswered(self) -> NDArray[np.int64]:
+        return np.flatnonzero(~self.answered)
+
+    def part(self, indices: Sequence[int] | NDArray[np.int64], *, attempt: int, solo: bool) -> Delivery:
+        """A new delivery of the records at ``indices``, on the same entries: to try them again."""
+        chosen = [int(i) for i in indices]
+        again = Delivery(
+            self.topic,
+            [self.values[i] for i in chosen],
+            [self.keys[i] for i in chosen],
+            self.timestamps_ms[chosen],
+            self.partitions[chosen],
+            self.offsets[chosen],
+            {new: self.headers[old] for new, old in enumerate(chosen) if old in self.headers},
+        )
+        again.entries = self.entries
+        again.which = None if self.which is None else [self.which[i] for i in chosen]
+        again.attempt = attempt
+        again.solo = solo
+        return again
+
+
+def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
+    """Columns of ``messages``, all of ``topic`` and none of them an error."""
+    count = len(messages)
+    return Delivery(
+        topic,
+        [m.value() for m in messages],
+        [m.key() for m in messages],  # type: ignore[misc]  # the stubs allow str: consumers without deserializers give bytes
+        np.fromiter([m.timestamp()[1] for m in messages], np.int64, count),
+        np.fromiter([m.partition() for m in messages], np.int32, count),
+        np.fromiter([m.offset() for m in messages], np.int64, count),
+        {i: headers for i, m in enumerate(messages) if (headers := m.headers())},  # type: ignore[misc]
+    )
+
+
+def runs(partitions: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """The stretches ``(begin, end)`` of equal neighbours in ``partitions``."""
+    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
+    return list(zip(edges[:-1], edges[1:], strict=True))

@@ -1,0 +1,109 @@
+"""Owns what may be committed: the contiguous settled prefix of each assigned partition.
+
+The ledger holds one entry per delivery and partition with a count of its unsettled records, not an object per job. A
+partition's entries stand in offset order; an entry leaves the head of its queue when its count is zero, and only then
+does the partition's position move past it. An assignment is an epoch: entries of a revoked partition are forgotten by
+the ledger, and settling them later changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+TopicPartition = tuple[str, int]
+
+
+class Entry:
+    """A run of records of one partition that travel together; ``unsettled`` of them still need their confirmation."""
+
+    __slots__ = ("next_offset", "unsettled")
+
+    def __init__(self, next_offset: int, records: int) -> None:
+        self.next_offset = next_offset
+        self.unsettled = records
+
+    def settle(self, records: int = 1) -> None:
+        """Count ``records`` of this run as settled: the broker has confirmed what takes their place."""
+        self.unsettled -= records
+
+
+@dataclass(slots=True)
+class _Partition:
+    entries: deque[Entry] = field(default_factory=deque)
+    expected: int | None = None
+    """The offset that the next record should have; unknown until the first one."""
+    position: int | None = None
+    """Everything before this offset is settled; unknown until something is."""
+    told: int | None = None
+    """The position that was last handed out for committing."""
+
+
+class Ledger:
+    """What each assigned partition has taken in, and how far that is settled without a hole."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[TopicPartition, _Partition] = {}
+
+    def assign(self, partition: TopicPartition) -> None:
+        """Begin a new epoch of ``partition``; whatever an earlier one held is forgotten."""
+        self._partitions[partition] = _Partition()
+
+    def revoke(self, partition: TopicPartition) -> None:
+        """End the epoch: nothing of ``partition`` is committed any more."""
+        self._partitions.pop(partition, None)
+
+    def assigned(self) -> list[TopicPartition]:
+        return list(self._partitions)
+
+    def skipped(self, partition: TopicPartition, first_offset: int) -> tuple[int, int] | None:
+        """The offsets (both included) between the last run of this epoch and ``first_offset``, or None where none is missing.
+
+        Offsets may be missing inside a log (transaction markers) or because retention overtook the reader: the caller
+        tells which.
+        """
+        held = self._partitions.get(partition)
+        if held is None or held.expected is None or held.expected >= first_offset:
+            return None
+        return held.expected, first_offset - 1
+
+    def open(self, partition: TopicPartition, last_offset: int, records: int) -> Entry:
+        """Enter a run of ``records`` that ends with ``last_offset``, behind the runs that are there.
+
+        A run of a partition that is not assigned gets an entry that the ledger does not hold: settling it changes nothing.
+        """
+        entry = Entry(last_offset + 1, records)
+        held = self._partitions.get(partition)
+        if held is not None:
+            held.expected = last_offset + 1
+            held.entries.append(entry)
+        return entry
+
+    def committable(self) -> dict[TopicPartition, int]:
+        """The positions that moved since they were last handed out here: partition to next offset."""
+        moved: dict[TopicPartition, int] = {}
+        for partition, held in self._partitions.items():
+            entries = held.entries
+            while entries and entries[0].unsettled <= 0:
+                held.position = entries.popleft().next_offset
+            if held.position is not None and held.position != held.told:
+                held.told = moved[partition] = held.position
+        return moved
+
+    def recommit(self) -> None:
+        """Hand every position out once more: a commit has failed."""
+        for held in self._partitions.values():
+            held.told = None
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """How far each partition is settled, where anything is."""
+        return {partition: held.position for partition, held in self._partitions.items() if held.position is not None}
+
+    def unsettled(self, partitions: set[TopicPartition] | None = None) -> int:
+        """How many records of ``partitions`` (of all, if None) are taken in and not settled."""
+        return sum(
+            entry.unsettled
+            for partition, held in self._partitions.items()
+            if partitions is None or partition in partitions
+            for entry in held.entries
+        )

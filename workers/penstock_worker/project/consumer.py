@@ -1,0 +1,228 @@
+"""Owns the consumer of the outcomes topic: joining the group, placing partitions, fetching. Only one thread may call it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from penstock_schemas.settings import Settings
+from penstock_worker.project.plan import Records
+from penstock_worker.project.source import SourceUnavailable
+
+_ASK_SECONDS: Final = 2.0
+_TOPIC_LOOK_SECONDS: Final = 1.0
+_REPEATS: Final = 3
+"""So many errors at one offset, and what is there cannot be read."""
+_UNPLACED: Final = 0
+"""Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
+meanwhile, and the answer would override the placement."""
+_EMBEDDED_TOPIC_ID: Final = "embedded"
+_NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
+_UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
+
+
+class OutcomeConsumer:
+    """A :class:`~penstock_worker.project.source.Source` on Kafka. Commits nothing: the position lives in Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._log = structlog.get_logger("penstock.projector")
+        self._topic = settings.names.outcomes
+        self._embedded = settings.kafka.embedded
+        self._assigned: set[int] = set()
+        self._troubled: set[int] = set()
+        self._unreadable: dict[int, tuple[int, int]] = {}  # partition: (offset, errors there)
+        self._told: dict[int | None, str] = {}
+        self.joined = False
+        self.topic_id: str | None = _EMBEDDED_TOPIC_ID if self._embedded else None
+        """Known after the first second; a topic that was deleted keeps its id here until there is another."""
+        self._topic_look_due = 0.0
+        self._topic_look: Future[Any] | None = None
+        self._admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, **settings.kafka.properties})
+        self._consumer = Consumer(consumer_properties(settings))
+        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    @property
+    def assigned(self) -> AbstractSet[int]:
+        return self._assigned
+
+    def take(self, most: int, wait: float) -> list[Records]:
+        self._look_at_topic()
+        # consume(n, t) would wait out its time whenever fewer than n records are there.
+        first = self._consumer.poll(wait)
+        if first is None:
+            return []
+        by_partition = defaultdict[int, list[Message]](list)
+        for message in (first, *self._consumer.consume(most - 1, 0)):
+            by_partition[message.partition() or 0].append(message)
+        return [records for messages in by_partition.values() if (records := self._columns(messages)) is not None]
+
+    def troubled(self) -> AbstractSet[int]:
+        troubled, self._troubled = self._troubled, set()
+        return troubled
+
+    def start(self, partition: int, offset: int) -> None:
+        # Not seek(): that fails for a partition that stopped at an offset which is not in the log.
+        where = [TopicPartition(self._topic, partition, offset)]
+        self._consumer.incremental_unassign(where)
+        self._consumer.incremental_assign(where)
+        self._consumer.resume(where)
+
+    def pause(self) -> None:
+        self._consumer.pause([TopicPartition(self._topic, partition) for partition in self._assigned])
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            raise SourceUnavailable(f"the bounds of {self._topic}-{partition} are unknown: {error}") from error
+        return low, high
+
+    def offset_at(self, partition: int, time_ms: int) -> int:
+        if self._embedded:  # that broker knows no times
+            return self.bounds(partition)[0]
+        asked = [TopicPartition(self._topic, partition, max(0, time_ms))]
+        try:
+            (found,) = self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            raise SourceUnavailable(f"the place of a time in {self._topic}-{partition} is unknown: {error}") from error
+        if found.error is not None:
+            raise SourceUnavailable(f"the place of a time in {self._topic}-{partition} is unknown: {found.error}")
+        return found.offset if found.offset >= 0 else self.bounds(partition)[1]
+
+    def lag(self, positions: Sequence[tuple[int, int]]) -> int:
+        behind = 0
+        for partition, offset in positions:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            behind += max(0, high - offset)
+        return behind
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _columns(self, messages: list[Message]) -> Records | None:
+        if any(message.error() is not None for message in messages):
+            for message in messages:
+                self._heed(message)
+            messages = [message for message in messages if message.error() is None]
+            if not messages:
+                return None
+        return Records(
+            partition=messages[0].partition() or 0,
+            keys=[message.key() for message in messages],
+            values=[message.value() for message in messages],
+            timestamps=[message.timestamp()[1] for message in messages],
+            offsets=[message.offset() for message in messages],
+        )
+
+    def _heed(self, message: Message) -> None:
+        """Deal with an error that came in a message's place."""
+        error, partition = message.error(), message.partition()
+        if error is None:
+            return
+        if error.fatal():
+            raise KafkaException(error)
+        if self._told.get(partition) != error.name():  # once, until another one comes from there
+            self._told[partition] = error.name()
+            self._log.warning("fetch error", topic=self._topic, partition=partition, offset=message.offset(), error=error.str())
+        if partition not in self._assigned:
+            return
+        if error.code() in _NOT_IN_LOG:
+            self._troubled.add(partition)
+        elif error.code() in _UNREADABLE:
+            self._count_unreadable(partition, message.offset() or 0)
+
+    def _count_unreadable(self, partition: int, offset: int) -> None:
+        """A broken record would be fetched for ever: after a few repeats what follows it matters more."""
+        last, errors = self._unreadable.get(partition, (-1, 0))
+        errors = errors + 1 if last == offset else 1
+        self._unreadable[partition] = (offset, errors)
+        if errors >= _REPEATS:
+            self._log.error("a record cannot be read and is passed over", topic=self._topic, partition=partition, offset=offset)
+            self.start(partition, offset + 1)
+
+    def _look_at_topic(self) -> None:
+        """Ask for the topic's id once a second or so, without waiting for the answer."""
+        if self._embedded:
+            return
+        if self._topic_look is not None:
+            if not self._topic_look.done():
+                return
+            self._hear(self._topic_look)
+            self._topic_look = None
+        now = time.monotonic()
+        if now >= self._topic_look_due:
+            self._topic_look_due = now + _TOPIC_LOOK_SECONDS
+            admin: Any = self._admin  # its futures have no types
+            self._topic_look = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ASK_SECONDS)[self._topic]
+
+    def _hear(self, look: Future[Any]) -> None:
+        try:
+            description = look.result()
+        except KafkaException as error:
+            kind = str(error.args[0].name())
+            if self._told.get(None) != kind:
+                self._told[None] = kind
+                self._log.warning("the outcomes topic cannot be described", topic=self._topic, error=str(error))
+            return
+        self._told.pop(None, None)
+        self.topic_id = str(description.topic_id)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.joined = True
+        for partition in partitions:
+            partition.offset = _UNPLACED
+        consumer.incremental_assign(partitions)
+        if partitions:
+            consumer.pause(partitions)
+            numbers = {partition.partition for partition in partitions}
+            self._assigned |= numbers
+            self._troubled |= numbers
+            self._log.info("partitions assigned", topic=self._topic, partitions=sorted(numbers))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Also for lost ones: a change under way is checked against the position, so there is nothing to wait for."""
+        numbers = {partition.partition for partition in partitions}
+        self._assigned -= numbers
+        self._troubled -= numbers
+        consumer.incremental_unassign(partitions)
+        self._log.info("partitions revoked", topic=self._topic, partitions=sorted(numbers))
+
+
+def consumer_properties(settings: Settings) -> dict[str, Any]:
+    """librdkafka's properties for the projectors' group: nothing is committed, and no offset is made up."""
+    kafka = settings.kafka
+    largest = settings.topics.max_outcome_bytes
+    properties: dict[str, Any] = {
+        "client.id": "penstock-projector",
+        "check.crcs": True,
+        # Once the prefetch is full, the default of 1000 stops fetching for a second.
+        "fetch.queue.backoff.ms": 5,
+        "queued.max.messages.kbytes": 16 * 1024,  # a few batches; the default of 64 MiB would be most of the process
+        "fetch.message.max.bytes": 1024 * 1024,  # a larger record is still fetched, alone
+        "fetch.max.bytes": max(8 * 1024 * 1024, largest),
+        "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),
+        **kafka.properties,
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "group.id": settings.names.projector_group,
+        "group.protocol": kafka.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": False,
+        # An offset that is not in the log is for us to judge: the client's own answer, the earliest, may mean days of expired
+        # results.
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+    }
+    if kafka.group_protocol == "classic":
+        properties["partition.assignment.strategy"] = "cooperative-sticky"
+        properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
+        properties["heartbeat.interval.ms"] = int(kafka.session_timeout * 1000 / 4)
+    return properties

@@ -1,0 +1,246 @@
+"""Owns settling: publishing outcomes and dead letters, and counting jobs as settled when the broker has confirmed them.
+
+A failed job's letter is confirmed before its outcome is published; the outcome alone settles. What the broker refuses for a
+passing reason is published again; nothing here gives up, and nothing is raised inside a callback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from penstock_worker.settle.letters import Letter, gap_letter, job_letter, too_large_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Message
+    from numpy.typing import NDArray
+
+    from penstock_schemas.settings import Settings
+    from penstock_worker.engine.wire import Answer
+    from penstock_worker.intake.delivery import Delivery
+    from penstock_worker.intake.ledger import Entry, TopicPartition
+
+_AGAIN_SECONDS: Final = 1.0
+"""How long a refused record waits before it is published again."""
+
+
+class _Confirmation:
+    """The delivery callback of all outcomes of one entry: one object a run of records, not one a record."""
+
+    __slots__ = ("_entry", "_publisher")
+
+    def __init__(self, publisher: Publisher, entry: Entry) -> None:
+        self._publisher = publisher
+        self._entry = entry
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._publisher.unconfirmed -= 1
+            self._entry.unsettled -= 1
+        else:
+            self._publisher.refused(error, message, self)
+
+
+class _LetterConfirmation:
+    """The delivery callback of one dead letter: its job's outcome follows, or, for a gap, the entry is settled."""
+
+    __slots__ = ("_entry", "_id", "_outcome", "_publisher")
+
+    def __init__(self, publisher: Publisher, entry: Entry, job_id: bytes, outcome: bytes | None) -> None:
+        self._publisher = publisher
+        self._entry = entry
+        self._id = job_id
+        self._outcome = outcome
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._publisher.refused(error, message, self)
+        elif self._outcome is None:
+            self._publisher.unconfirmed -= 1
+            self._entry.unsettled -= 1
+        else:
+            self._publisher.follow(self._id, self._outcome, _Confirmation(self._publisher, self._entry))
+
+
+class _Again:
+    """A record that was refused for now."""
+
+    __slots__ = ("callback", "due", "headers", "key", "topic", "value")
+
+    def __init__(self, due: float, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
+        self.due = due
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.callback = callback
+
+
+class Publisher:
+    """The producer's side of a worker."""
+
+    def __init__(self, settings: Settings, worker: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._clock = clock
+        self._log = structlog.get_logger("penstock.settle")
+        self._outcomes = settings.names.outcomes
+        self._dead = settings.names.dead
+        self._again: deque[_Again] = deque()
+        self._following: deque[tuple[bytes, bytes, _Confirmation]] = deque()
+        self.unconfirmed = 0
+        """Jobs whose outcome is published, or about to be, and not yet confirmed."""
+        self.fatal: str | None = None
+        """Why this producer can publish nothing more; the worker must end, its offsets uncommitted."""
+        self._complained: str | None = None
+        self._producer = Producer(producer_properties(settings))
+
+    def publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64]) -> None:
+        """Publish what came of the jobs ``indices`` of ``delivery``; ``answer`` may hold others, answered before.
+
+        Jobs that failed get their dead letter first.
+        """
+        said = np.frombuffer(answer.indices, np.int32)
+        places = range(len(said)) if len(indices) == len(said) else np.flatnonzero(np.isin(said, indices)).tolist()
+        keys, values = answer.keys, answer.values
+        if not answer.failures and keys is None and delivery.which is None and len(indices) == len(said):
+            confirmed = _Confirmation(self, delivery.entries[0])
+            own = delivery.keys
+            self._produce_all([own[i] for i in said.tolist()], values, confirmed)
+            return
+        confirmations: dict[int, _Confirmation] = {}
+        for place in places:
+            index = int(said[place])
+            key = delivery.keys[index] if keys is None else keys[place]
+            failure = answer.failures.get(index)
+            entry = delivery.entry(index)
+            if failure is not None:
+                self._bury(delivery, index, key or b"", values[place], failure, entry)
+                continue
+            callback = confirmations.get(id(entry))
+            if callback is None:
+                callback = confirmations[id(entry)] = _Confirmation(self, entry)
+            self.unconfirmed += 1
+            self._produce(self._outcomes, key, values[place], None, callback)
+
+    def gap(self, partition: TopicPartition, first: int, last: int, entry: Entry) -> None:
+        """Record a range of a jobs topic that retention deleted before anyone read it: one letter for all of it."""
+        letter = gap_letter(partition, first, last, self._worker)
+        self.unconfirmed += 1
+        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, letter.key, None))
+
+    def poll(self) -> None:
+        """Serve delivery callbacks, and publish what waits for one of them or for its second chance."""
+        self._producer.poll(0)
+        while self._following:
+            key, value, callback = self._following.popleft()
+            self._produce(self._outcomes, key, value, None, callback)
+        while self._again and self._again[0].due <= self._clock():
+            again = self._again.popleft()
+            self._produce(again.topic, again.key, again.value, again.headers, again.callback)
+
+    def wait(self, seconds: float) -> None:
+        """Block up to ``seconds`` for a delivery callback."""
+        self._producer.poll(seconds)
+        self.poll()
+
+    def follow(self, key: bytes, value: bytes, callback: _Confirmation) -> None:
+        """Publish an outcome whose letter is confirmed; called from a callback, so only noted here."""
+        self._following.append((key, value, callback))
+
+    def refused(self, error: KafkaError, message: Message, callback: _Confirmation | _LetterConfirmation) -> None:
+        """The broker, or the client on its behalf, did not take a record: try again, smaller where it was too large."""
+        if error.fatal():
+            self.fatal = error.str()
+            return
+        topic, key, value = message.topic(), message.key(), message.value()
+        headers = message.headers()
+        if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and value is not None:
+            smaller = too_large_outcome(value) if topic == self._outcomes else b""
+            if len(smaller) < len(value):
+                value = smaller
+                self._log.warning("record larger than its topic takes; published without its body", topic=topic, bytes=len(message))
+        elif self._complained != error.name():
+            self._complained = error.name()
+            self._log.warning("broker does not take records; trying on", topic=topic, error=error.str())
+        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic or self._outcomes, key, value, headers, callback))  # type: ignore[arg-type]
+
+    def close(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds for confirmations. Returns how many records are still without one."""
+        deadline = self._clock() + timeout
+        while (self.unconfirmed or len(self._producer)) and self._clock() < deadline and self.fatal is None:
+            self.wait(0.05)
+        return self.unconfirmed
+
+    def _produce_all(self, keys: list[bytes | None], values: list[bytes], confirmed: _Confirmation) -> None:
+        """The fast way: outcomes of one entry, in one loop with nothing but the call in it."""
+        self.unconfirmed += len(values)
+        produce, topic = self._producer.produce, self._outcomes
+        done = 0
+        try:
+            for key, value in zip(keys, values, strict=True):
+                produce(topic, value, key, -1, confirmed)
+                done += 1
+        except (BufferError, KafkaException):
+            # The local queue is full, or one record is refused at once: the rest goes one by one, which handles either.
+            for key, value in zip(keys[done:], values[done:], strict=True):
+                self._produce(topic, key, value, None, confirmed)
+        self._producer.poll(0)
+
+    def _bury(
+        self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: tuple[str, str, str], entry: Entry
+    ) -> None:
+        limit = self._settings.topics.max_job_bytes + 64 * 1024
+        letter: Letter = job_letter(delivery, index, key, failure, self._worker, limit)
+        self.unconfirmed += 1
+        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, key, outcome))
+
+    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
+        """Hand one record to the client; a full local queue is waited out, a record refused at once is tried again later."""
+        while self.fatal is None:
+            try:
+                if headers:
+                    self._producer.produce(topic, value, key, on_delivery=callback, headers=headers)
+                else:
+                    self._producer.produce(topic, value, key, on_delivery=callback)
+            except BufferError:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                self._refused_at_once(error.args[0], topic, key, value, headers, callback)
+                return
+            else:
+                return
+
+    def _refused_at_once(self, error: KafkaError, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
+        if error.fatal():
+            self.fatal = error.str()
+            return
+        self._log.warning("the client does not take a record; trying on", topic=topic, error=error.str())
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and value:
+            value = too_large_outcome(value) if topic == self._outcomes else b""
+        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic, key, value, headers, callback))
+
+
+def producer_properties(settings: Settings) -> dict[str, Any]:
+    """librdkafka's properties for outcomes and letters: idempotent, never giving up, one partitioner for all."""
+    largest = max(settings.topics.max_outcome_bytes, settings.topics.max_job_bytes) + 128 * 1024
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 0,
+        # The Java client's partitioner: all who write one id must agree on its partition, or first-wins is void.
+        "partitioner": "murmur2_random",
+        # Outcomes wait for their broker as long as it takes; the jobs behind them are not committed meanwhile.
+        "message.timeout.ms": 0,
+        "message.max.bytes": min(1_000_000_000, largest),
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": max(256 * 1024, 4 * largest // 1024),
+    } | dict(settings.kafka.properties)

@@ -1,0 +1,67 @@
+"""Owns the look at the topics before a worker starts: that they are there, and that no setting breaks a promise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from penstock_schemas.topics import PresentTopic, differences, wanted_topics
+
+if TYPE_CHECKING:
+    from penstock_schemas.settings import Settings
+
+_TIMEOUT: Final = 10.0
+_AGAIN: Final = 2.0
+
+
+class WrongTopicsError(Exception):
+    """Topics are not as the contract needs them; the message lists what and how to mend it."""
+
+
+def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
+    """Return when every topic is there, waiting for the missing and for Kafka itself with one log line a state change.
+
+    Raises :class:`WrongTopicsError` where a topic's settings break the contract.
+    """
+    if settings.kafka.embedded:
+        return
+    log = structlog.get_logger("penstock.topics")
+    told = ""
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties})
+    while not stopping():
+        try:
+            problem = _look(admin, settings)
+        except KafkaException as error:
+            problem = f"Kafka at {settings.kafka.bootstrap_servers} does not answer: {error.args[0].str()}"
+        if not problem:
+            return
+        if problem != told:
+            log.warning("waiting", reason=problem)
+            told = problem
+        time.sleep(_AGAIN)
+
+
+def _look(admin: AdminClient, settings: Settings) -> str:
+    """Why the worker must wait, or an empty text."""
+    metadata = admin.list_topics(timeout=_TIMEOUT)
+    wanted = wanted_topics(settings, len(metadata.brokers))
+    there = [topic.name for topic in wanted if topic.name in metadata.topics]
+    missing = [topic.name for topic in wanted if topic.name not in metadata.topics]
+    if missing:
+        return f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply"
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in there]
+    present: dict[str, PresentTopic] = {}
+    for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT).items():
+        partitions = metadata.topics[resource.name].partitions
+        config = {key: entry.value for key, entry in answer.result(_TIMEOUT).items()}
+        present[resource.name] = PresentTopic(len(partitions), min(len(p.replicas) for p in partitions.values()), config)
+    broken = [difference for difference in differences(wanted, present) if difference.breaks_contract]
+    if broken:
+        listing = "; ".join(map(str, broken))
+        raise WrongTopicsError(f"{listing}. Mend with: penstock topics apply")
+    return ""
