@@ -144,7 +144,6 @@ def make_topics() -> Iterator[MakeTopics]:
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            value = _merged(merged[key], cast("dict[str, Any]", value))
-        merged[key] = value
+        both = type(value) is dict and type(merged.get(key)) is dict
+        merged[key] = _merged(merged[key], cast("dict[str, Any]", value)) if both else value
     return merged

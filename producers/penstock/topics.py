@@ -154,5 +154,5 @@ class TopicManager:
     def _unreachable(self, error: KafkaException) -> KafkaUnreachable:
         servers = self._settings.kafka.bootstrap_servers
         return KafkaUnreachable(
-            f"Kafka at {servers} does not answer ({error.args[0]}): is it running, and is that its address?"
+            f"Kafka at {servers} does not answer ({error.args[0].str()}): is it running, and is that its address?"
         )

@@ -87,6 +87,7 @@ def _rows(data: Bytes, starts: Indices, length: int) -> Bytes:
     first = int(starts[0])
     if int(starts[-1]) - first == (count - 1) * length and (count < 3 or bool((np.diff(starts) == length).all())):
         return data[first : first + count * length].reshape(count, length)
-    # Every window of `length` bytes, as a view: indexing it copies whole rows, where an index a byte would take eight times the memory.
+    # Every window of `length` bytes, as a view: indexing that copies whole rows; an index a byte would take eight times
+    # the memory.
     windows = np.lib.stride_tricks.sliding_window_view(data, length)
     return windows[starts]

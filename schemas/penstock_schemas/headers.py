@@ -82,7 +82,9 @@ def parse_job_headers(headers: Iterable[Header]) -> JobHeaders:
         problems.append(f"ce_replyto is {shorten(reply_to)}; a client id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
         reply_to = None
     if found.get("content-type", b"").lower().startswith(b"application/cloudevents"):
-        problems.append("content-type says that the value is a CloudEvent in structured mode; write it in binary mode, with ce_ headers")
+        problems.append(
+            "content-type says that the value is a CloudEvent in structured mode; write it in binary mode, with ce_ headers"
+        )
     subject = _text(found.get("ce_subject"))
     return JobHeaders(
         id=job_id,

@@ -214,7 +214,9 @@ class _Delivery:
             what = "the record has no value (null)" if index in self._records.nulls else "the record's value is empty"
             return JobError(ErrorCode.INVALID_JOB, f"{what}; it must be an Open Inference Protocol request")
         if length > self._limits.record_bytes:
-            return JobError(ErrorCode.TOO_LARGE, f"the value has {length} bytes; at most {self._limits.record_bytes} are allowed")
+            return JobError(
+                ErrorCode.TOO_LARGE, f"the value has {length} bytes; at most {self._limits.record_bytes} are allowed"
+            )
         start = int(self._starts[index])
         return self._reader.split(self._source, start, start + length, None if told is None else told.content_length)
 
@@ -236,7 +238,9 @@ class _Delivery:
         bad_key = self._bad_keys.get(index)
         if bad_key is None:
             return None
-        return JobError(ErrorCode.INVALID_JOB, f"the record key is {shorten(bad_key)}, and no other id is given; an id is {ID_RULE}")
+        return JobError(
+            ErrorCode.INVALID_JOB, f"the record key is {shorten(bad_key)}, and no other id is given; an id is {ID_RULE}"
+        )
 
     def _request(self, request: Request, told: JobHeaders | None) -> Request:
         """``request`` with what the headers say on top; the same object for the same answer, as the collector wants it."""
@@ -249,9 +253,7 @@ class _Delivery:
         key = (id(request), model_name, reply_to, told.generation, told.attempt)
         known = self._told.get(key)
         if known is None:
-            known = replace(
-                request, model_name=model_name, reply_to=reply_to, generation=told.generation, attempt=told.attempt
-            )
+            known = replace(request, model_name=model_name, reply_to=reply_to, generation=told.generation, attempt=told.attempt)
             self._told[key] = known
         return known
 

@@ -7,7 +7,6 @@ once for all of them (:func:`outcome_prefix`, :func:`parse_prefix`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -16,13 +15,13 @@ import orjson
 from numpy.typing import NDArray
 
 from penstock_schemas import CONTRACT_VERSION
-from penstock_schemas.datatypes import ContractError
+from penstock_schemas.datatypes import DATATYPES, ContractError
 from penstock_schemas.errors import JobError
 from penstock_schemas.limits import MIB, Limits
 from penstock_schemas.names import CLIENT_ID_PATTERN
-from penstock_schemas.requests import Request, TensorPlan, parse_output
+from penstock_schemas.requests import Request, parse_output
 from penstock_schemas.results import encode_succeeded
-from penstock_schemas.tensors import read_json, read_raw, stack_strings, stack_values
+from penstock_schemas.tensors import read_json, read_raw, stack_strings
 from penstock_schemas.text import MAX_MESSAGE, shorten
 
 __all__ = [
@@ -44,7 +43,7 @@ _UNBOUNDED: Final = Limits(1 << 62, 64 * MIB, 1 << 62, 1 << 20, 64, 1 << 62, 1 <
 """Outcomes come from our own workers: what bounds them is the topic, not a caller's limits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timings:
     """How long each step took, in microseconds by the worker's clock, and the rows of the batch that the job was in."""
 
@@ -57,9 +56,12 @@ class Timings:
     batch_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What finally came of a job. ``outcome["name"]`` is an output, of the shape that the model gave it."""
+    """What finally came of a job. ``outcome["name"]`` is an output, of the shape that the model gave it.
+
+    Not frozen, nor are its timings: a client makes one a job, and frozen ones take three times as long.
+    """
 
     id: str
     status: Status
@@ -99,7 +101,7 @@ def encode_failed(
     reply_to: str | None = None,
     timings: Timings | None = None,
 ) -> bytes:
-    """The outcome of a job that gave no result. What is not given is taken from ``request``. Never raises for an error's text."""
+    """The outcome of a job that gave no result; what is not given comes from ``request``. Never raises for an error's text."""
     request = request or Request()
     reply_to = reply_to or request.reply_to
     generation = request.generation if generation is None else generation
@@ -199,27 +201,47 @@ def _outputs(entries: Any, raw: memoryview) -> dict[str, NDArray[Any]]:
         raise ContractError(f"outputs of the outcome is {shorten(entries)}; it must be a list")
     at = 0
     for entry in entries or ():
-        plan = parse_output(entry, _UNBOUNDED)
-        if isinstance(plan, JobError):
-            raise ContractError(plan.message)
-        size = (entry.get("parameters") or {}).get("binary_data_size")
-        outputs[plan.spec.name] = _output(plan, entry.get("data"), size, raw[at:])
-        at += size or 0
+        parameters = entry.get("parameters") if type(entry) is dict else None
+        size = parameters.get("binary_data_size") if type(parameters) is dict else None
+        if size is None:
+            name, array = _slow_output(entry, None, raw[:0])
+        elif type(size) is not int or not 0 <= size <= len(raw) - at:
+            raise ContractError(f"an output's binary_data_size is {shorten(size)} where {len(raw) - at} bytes are left")
+        else:
+            name, array = _raw_output(entry, raw[at : at + size]) or _slow_output(entry, size, raw[at : at + size])
+            at += size
+        outputs[name] = array
     if at != len(raw):
         raise ContractError(f"{len(raw)} bytes follow the outcome's line where its outputs' binary_data_size add up to {at}")
     return outputs
 
 
-def _output(plan: TensorPlan, data: Any, size: Any, raw: memoryview) -> NDArray[Any]:
+def _raw_output(entry: dict[str, Any], raw: memoryview) -> tuple[str, NDArray[Any]] | None:
+    """The ordinary case, numbers in binary, without the checks that make good messages; None where it is not that."""
+    name, datatype = entry.get("name"), entry.get("datatype")
+    known = DATATYPES.get(datatype) if type(datatype) is str else None
+    if known is None or known.itemsize == 0 or known.name == "BOOL" or type(name) is not str:
+        return None
+    try:
+        return name, np.frombuffer(raw, known.dtype).reshape(entry.get("shape")).copy()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _slow_output(entry: Any, size: int | None, raw: memoryview) -> tuple[str, NDArray[Any]]:
+    plan = parse_output(entry, _UNBOUNDED)
+    if isinstance(plan, JobError):
+        raise ContractError(plan.message)
     where = f"output {shorten(plan.spec.name)}"
     if size is None:
-        found = read_json(data, plan, _UNBOUNDED.string_bytes)
-    elif type(size) is not int or not 0 <= size <= len(raw) or (plan.nbytes is not None and size != plan.nbytes):
-        raise ContractError(f"{where}: binary_data_size is {shorten(size)}, where {len(raw)} bytes are left")
+        found = read_json(entry.get("data"), plan, _UNBOUNDED.string_bytes)
+    elif plan.nbytes is not None and size != plan.nbytes:
+        raise ContractError(f"{where}: binary_data_size is {size}; {plan.spec.datatype} of its shape takes {plan.nbytes} bytes")
     else:
-        found = read_raw(raw[:size], plan, _UNBOUNDED.string_bytes)
+        found = read_raw(raw, plan, _UNBOUNDED.string_bytes)
     if isinstance(found, str):
         raise ContractError(f"{where}: {found}")
     if isinstance(found, list):
-        return stack_strings(found, plan.spec.shape)
-    return stack_values(bytearray(found), 1, plan)[0]
+        return plan.spec.name, stack_strings(found, plan.spec.shape)
+    array: NDArray[Any] = np.frombuffer(bytearray(found), plan.datatype.dtype).reshape(plan.spec.shape)
+    return plan.spec.name, array

@@ -57,6 +57,8 @@ class Single:
     """Inline data, one entry a tensor; None: all tensors are raw."""
     raw_start: int
     """Where the raw tensors begin."""
+    may_hold_bool: bool = True
+    """False: neither true nor false is anywhere in the JSON."""
 
 
 class RecordReader:
@@ -69,7 +71,7 @@ class RecordReader:
         self._kinds: BytesCache[Layout] = BytesCache(**bounds)
 
     def read_line(self, line: bytes) -> Single | None:
-        """What a line of JSON says that raw tensors follow (``raw_start`` counts from its beginning); None: it is no such line."""
+        """What a line of JSON that raw tensors follow says; None: it is no such line. ``raw_start`` counts from its beginning."""
         known = self._lines.get(line)
         if known is not None:
             return known
@@ -97,14 +99,20 @@ class RecordReader:
             at = head.find(b"\n")
         if at < 0:
             document = _load(head)
-            return self._examine(document, end) if type(document) is dict else _no_object(document)
+            if type(document) is not dict:
+                return _no_object(document)
+            single = self._examine(document, end)
+            single.may_hold_bool = b"true" in head or b"false" in head
+            return single
         return self._read(source, start, start + at + 1, end, whole_if_not=True)
 
     def _read(self, source: Source, start: int, stop: int, end: int, *, whole_if_not: bool) -> Single | JobError:
         """Read the JSON at ``source[start:stop]``; if it is no object, and that is allowed, that at ``source[start:end]``."""
         if stop - start > self._limits.header_bytes and bytes(source[stop:end][:8]).strip():
             size, most = stop - start, self._limits.header_bytes
-            return JobError(ErrorCode.TOO_LARGE, f"the JSON before the raw tensors has {size} bytes; at most {most} are allowed")
+            return JobError(
+                ErrorCode.TOO_LARGE, f"the JSON before the raw tensors has {size} bytes; at most {most} are allowed"
+            )
         line = bytes(source[start:stop])
         known = self._lines.get(line)
         if known is not None and stop < end:
@@ -133,7 +141,7 @@ class RecordReader:
         for index, plan in enumerate(layout.template.plans):
             size = None if layout.sizes is None else layout.sizes[index]
             if size is None:
-                found = read_json(None if data is None else data[index], plan, most)
+                found = read_json(None if data is None else data[index], plan, most, may_hold_bool=single.may_hold_bool)
             else:
                 found = read_raw(source[at : at + size], plan, most)
                 at += size
@@ -228,5 +236,6 @@ def _payload_problem(plan: TensorPlan, data: Any, size: Any) -> str | None:
     if type(size) is not int or size < 0:
         return f"parameters.binary_data_size is {shorten(size)}; it must be a whole number of bytes"
     if plan.nbytes is not None and size != plan.nbytes:
-        return f"parameters.binary_data_size is {size}; {plan.spec.datatype} of shape {list(plan.spec.shape)} takes {plan.nbytes} bytes"
+        takes = f"{plan.spec.datatype} of shape {list(plan.spec.shape)} takes {plan.nbytes} bytes"
+        return f"parameters.binary_data_size is {size}; {takes}"
     return None

@@ -25,7 +25,7 @@ from penstock_schemas.text import shorten
 
 @dataclass(slots=True)
 class _Column:
-    """One output of a batch: ``tail`` ends its JSON for every job alike, or ``tails`` does job by job; ``raws`` follow the line."""
+    """One output of a batch: ``tail`` ends its JSON for all jobs alike, or ``tails`` job by job; ``raws`` follow the line."""
 
     tail: bytes = b""
     tails: list[bytes] | None = None
@@ -79,8 +79,8 @@ def encode_succeeded(
         _fixed(_members(infer_us=infer_us, encode_us=encode_us, batch_rows=batch_rows)),
         b'},"outputs":[', b",".join(entries), b"]}\n" if raws else b"]}", b"%b" * len(raws),
     ])  # fmt: skip
-    columns = (ids, *map(_numbers, (partitions, offsets, queue_us, batch_wait_us)), *slots, *raws)
-    values: list[bytes | JobError] = list(map(template.__mod__, zip(*columns, strict=True)))
+    numbers = [_numbers(column) for column in (partitions, offsets, queue_us, batch_wait_us)]
+    values: list[bytes | JobError] = list(map(template.__mod__, zip(ids, *numbers, *slots, *raws, strict=True)))
     for index, error in errors.items():
         values[index] = error
     return values

@@ -61,8 +61,17 @@ def read_raw_strings(raw: Buffer, elements: int, string_bytes: int) -> list[byte
     return strings
 
 
-def read_json(data: Any, plan: TensorPlan, string_bytes: int) -> Values | list[bytes] | str:
-    """JSON data of one tensor, flat or nested as its shape, row-major."""
+def read_json(data: Any, plan: TensorPlan, string_bytes: int, *, may_hold_bool: bool = True) -> Values | list[bytes] | str:
+    """JSON data of one tensor, flat or nested as its shape, row-major.
+
+    ``may_hold_bool`` False says that neither true nor false is anywhere in the JSON; then numbers need no look at their
+    types, which costs more than all else here: what packs them refuses everything but these two.
+    """
+    if plan.packer is not None and not may_hold_bool and type(data) is list and len(data) == plan.elements:
+        try:
+            return plan.packer.pack(*data)
+        except (struct.error, OverflowError):
+            pass  # Nested, or wrong, or too large for FP32 (which makes it infinite): found out below.
     datatype = plan.datatype
     if datatype.name == "FP16":
         return "FP16 cannot be written in JSON; send it in binary, or as FP32"

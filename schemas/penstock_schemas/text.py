@@ -11,7 +11,7 @@ MAX_MESSAGE: Final = 2000
 def shorten(value: object, longest: int = MAX_QUOTED) -> str:
     """``value`` as a person would write it in a sentence, cut to about ``longest`` characters. Never raises."""
     if isinstance(value, bytes | bytearray | memoryview):
-        value = bytes(value[:longest + 1]).decode("utf-8", "replace")
+        value = bytes(value[: longest + 1]).decode("utf-8", "replace")
     if isinstance(value, str):
         cut = value[:longest]
         quoted = '"' + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in cut) + '"'

@@ -160,7 +160,9 @@ def test_a_redis_that_is_not_there_is_unavailable() -> None:
 
 
 def test_a_redis_that_wants_a_password_refuses(own_redis: RedisFactory) -> None:
-    server = own_redis(args=["--requirepass", "secret"])
+    server = own_redis()
+    with redis.Redis.from_url(server.url) as administrator:
+        administrator.config_set("requirepass", "secret")
     store = RedisStore(server.url)
     with pytest.raises(StoreRefused, match="refuses this client"):
         store.get_many(["a"])

@@ -146,7 +146,9 @@ class Worker:
         if room:
             self._full_since = None
             self._intake.resume()
-            self._take(self._intake.poll(0 if busy else _IDLE_POLL, self._settings.worker.delivery_records))
+            # A letter's confirmation sends its job's outcome on its way, so that is waited for in short steps.
+            timeout = 0 if busy else _BUSY_WAIT if self._publisher.unconfirmed else _IDLE_POLL
+            self._take(self._intake.poll(timeout, self._settings.worker.delivery_records))
         else:
             self._poll_full()
         if self._backlog or any(engine.records for engine in self._engines):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -22,7 +22,7 @@ class Flags:
     fleet: str | None = None
     bootstrap: str | None = None
     redis: str | None = None
-    models: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list[str])
 
     def nested(self) -> dict[str, Any]:
         """As sections of the settings. Raises CommandError for a model that is not NAME=PATH."""
@@ -70,8 +70,8 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Nested dicts, ``over`` winning."""
     merged = dict(base)
     for key, value in over.items():
-        there = merged.get(key)
-        merged[key] = merge(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+        both = type(value) is dict and type(merged.get(key)) is dict
+        merged[key] = merge(merged[key], cast("dict[str, Any]", value)) if both else value
     return merged
 
 

@@ -1,4 +1,4 @@
-"""Owns `penstock config`: every key with its meaning, default, present value and where that came from; and the same as a page."""
+"""Owns `penstock config`: every key with its meaning, default, present value and its source; and the same as a page."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ _SECRET: Final = re.compile(r"password|secret|\.key\b|token", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^@/]+@")
 _MODEL: Final = "models.NAME"
 _ABSENT: Final = object()
+_PREFACE: Final = (
+    "Values come from, in order of increasing precedence: defaults, the file `penstock.toml` (or `--config FILE`),",
+    "environment variables, flags. In the file a key `kafka.bootstrap_servers` is `bootstrap_servers` in the section",
+    "`[kafka]`. Lists and tables in environment variables are JSON. Times are in seconds and sizes in bytes.",
+    "`penstock config` shows the present values and where each came from.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ def show_config(flags: Flags) -> None:
     file = flags.config or Path("penstock.toml")
     sources = [
         ("flag", flags.nested()),
-        ("environment", cast("dict[str, Any]", EnvSettingsSource(Settings)())),
+        ("environment", EnvSettingsSource(Settings)()),
         (str(file), tomllib.loads(file.read_text()) if file.is_file() else {}),
     ]
     values = settings.model_dump(mode="json")
@@ -76,6 +82,7 @@ def show_config(flags: Flags) -> None:
 
 
 def print_markdown() -> None:
+    """Print the configuration page."""
     typer.echo(markdown(), nl=False)
 
 
@@ -86,10 +93,7 @@ def markdown() -> str:
         "",
         "Written by `penstock config --markdown` from the code; a test keeps the two together. Do not edit it by hand.",
         "",
-        "Values come from, in order of increasing precedence: defaults, the file `penstock.toml` (or `--config FILE`), environment",
-        "variables, flags. In the file a key `kafka.bootstrap_servers` is `bootstrap_servers` in the section `[kafka]`. Lists and",
-        "tables in environment variables are JSON. Times are in seconds and sizes in bytes. `penstock config` shows the present",
-        "values and where each came from.",
+        *_PREFACE,
     ]
     section: str | None = None
     for key in all_keys():
@@ -126,10 +130,16 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = schema.get("type", "")
+    kind: str = schema.get("type", "")
     if kind == "array":
         return f"list of {_allowed(schema.get('items', {}))}"
-    words = {"null": "unset", "string": "text", "integer": "whole number", "boolean": "true, false", "object": "table"}
+    words: dict[str, str] = {
+        "null": "unset",
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true, false",
+        "object": "table",
+    }
     return words.get(kind, kind) + _range(schema)
 
 

@@ -35,7 +35,7 @@ STEADY_RATE: Final = 100.0
 BURST_JOBS: Final = 12_000
 BURST_JOBS_EMBEDDED: Final = 3_000
 """The embedded broker drops what passes about 5 MB a partition."""
-_DRAWN: Final = 5
+_DRAWN: Final = 6
 
 
 def run_demo(kind: str | None) -> None:
@@ -106,20 +106,18 @@ def _report(console: Console, held_out: HeldOut, samples: list[Sample], found: B
     sizes = Counter(one.outcome.timings.batch_rows for one in samples if one.outcome.timings is not None)
     table = Table(title="Handwritten digits through the fleet", title_justify="left")
     table.add_column("")
-    table.add_column(f"steady ({STEADY_RATE:g} jobs/s, open loop)", justify="right")
-    table.add_column("burst (as fast as they go)", justify="right")
+    table.add_column("steady", justify="right")
+    table.add_column("burst", justify="right")
     table.add_row("jobs", f"{len(samples):,}", f"{found.jobs:,}")
     table.add_row("accuracy on held-out scans", f"{sum(right) / len(right):.1%}", f"{found.right / max(found.jobs, 1):.1%}")
     table.add_row("jobs/s", f"{len(samples) / (samples[-1].back - samples[0].due):,.0f}", f"{found.rate:,.0f}")
     table.add_row("submit to result, p50", f"{p50:.1f} ms", "–")
     table.add_row("submit to result, p95", f"{p95:.1f} ms", "–")
     table.add_row("submit to result, p99", f"{p99:.1f} ms", "–")
-    table.add_row("rows in a batch: median, most", _sizes(sizes), _sizes(found.batches))
+    table.add_row("rows in a batch (median, most)", _sizes(sizes), _sizes(found.batches))
     console.print()
     console.print(table)
-    console.print(
-        "[dim]Times are a caller's own, from the moment each job was due; everything ran on this one machine, this program too.[/dim]"
-    )
+    console.print("[dim]Times are a caller's own, from the moment each job was due; all of it ran on this one machine.[/dim]")
     console.print()
     _draw(console, held_out, answers)
 
@@ -135,24 +133,24 @@ def _sizes(batches: Counter[int]) -> str:
 def _draw(console: Console, held_out: HeldOut, answers: list[tuple[int, float]]) -> None:
     """A few digits: those it got wrong first, they are the ones worth a look."""
     order = sorted(range(len(answers)), key=lambda index: (answers[index][0] == held_out.labels[index], answers[index][1]))
-    chosen = order[:2] + order[-(_DRAWN - 2) :]
+    most = max(2, min(_DRAWN, (console.width - 1) // 19))
+    hardest = most // 2
+    chosen = order[:hardest] + order[-(most - hardest) :]
     captions = [f"{answers[index][0]} ({answers[index][1]:.0%}), is {held_out.labels[index]}" for index in chosen]
-    console.print("What the fleet said, the two hardest first:")
+    console.print(f"What the fleet said, the {hardest} hardest first:")
     for line in side_by_side([drawn(held_out.images[index]) for index in chosen], captions):
-        console.print(f"  {line}", highlight=False, markup=False)
+        console.print(f" {line}", highlight=False, markup=False, overflow="ignore", no_wrap=True)
 
 
 def _go_on(console: Console, held_out: HeldOut) -> None:
     """The lines to paste: they are printed bare, so that a terminal's copy holds nothing else."""
-    penstock = "penstock" if shutil.which("penstock") else f"{shlex.quote(sys.executable)} -m penstock"
-    python = "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
+    penstock = "penstock" if shutil.which("penstock") else f"{_short(sys.executable)} -m penstock"
+    python = _short(sys.executable)
     image = held_out.images[0].astype(int).ravel().tolist()
     job = {"id": "digit-1", "inputs": [{"name": INPUT, "shape": [1, 8, 8], "datatype": "FP32", "data": image}]}
-    script = train_script()
-    path = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
     lines = [
         "# keep a fleet up (in one terminal):",
-        f"{python} {shlex.quote(str(path))} models/digits/1",
+        f"{python} {_short(train_script())} models/digits/1",
         f"{penstock} up --model digits=models/digits",
         f"# submit a job and read its result (in another; this scan is a {held_out.labels[0]}):",
         f"echo '{orjson.dumps(job).decode()}' | {penstock} submit digits - --wait 10",
@@ -162,3 +160,9 @@ def _go_on(console: Console, held_out: HeldOut) -> None:
     for line in lines:
         console.file.write(f"{line}\n")
     console.file.flush()
+
+
+def _short(path: str | Path) -> str:
+    """A path as one would type it here."""
+    path = Path(path)
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

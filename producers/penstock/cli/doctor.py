@@ -79,7 +79,8 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     from redis.exceptions import RedisError, ResponseError
 
     url = settings.redis.url
-    client: Any = Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, decode_responses=True)
+    kind: Any = Redis  # its types leave what its commands take and give unknown
+    client = kind.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, decode_responses=True)
     with client:
         try:
             info: dict[str, Any] = client.info()
@@ -116,11 +117,14 @@ def check_models(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", str(error), 'pip install "penstock[worker]"', ExitCode.NOT_THERE)
         return
     for model in described:
-        error = model.get("error")
+        trouble = model.get("error")
         versions = ", ".join(str(version["version"]) for version in model.get("versions") or [])
-        if error:
+        if trouble:
             yield Finding(
-                "FAIL", f"model {model['name']} does not load: {error}", "mend models.*.path, or the model", ExitCode.NOT_THERE
+                "FAIL",
+                f"model {model['name']} does not load: {trouble}",
+                "mend models.*.path, or the model",
+                ExitCode.NOT_THERE,
             )
         else:
             yield Finding("ok", f"model {model['name']} loads and answers (version {versions})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +50,7 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def told_errors() -> Iterator[None]:
+def told_errors() -> Generator[None]:
     """Turn the errors that a command is expected to meet into one line on stderr and an exit code."""
     try:
         yield

@@ -1,8 +1,8 @@
 """Owns the demo's measuring: what each job took from submit to result, under a load that is told beside the figures.
 
-Two loads, because they answer two questions. *Steady*: jobs leave at fixed times whatever the fleet does (open loop), and each is
-timed from the moment it was due, so a stall shows in every job it held up. *Burst*: as many as the client can send at once,
-which shows how many jobs a second the fleet gets through; times of single jobs mean little there, they are the queue's.
+Two loads, because they answer two questions. *Steady*: jobs leave at fixed times whatever the fleet does (open loop), and
+each is timed from the moment it was due, so a stall shows in every job it held up. *Burst*: as many as the client can send
+at once, which shows how many jobs a second the fleet gets through; times of single jobs there are the queue's, not told.
 """
 
 from __future__ import annotations

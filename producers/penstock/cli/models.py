@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import orjson
 import typer
@@ -21,12 +21,38 @@ _MOST_ELEMENTS: Final = 64
 _EXAMPLE_VALUES: Final[dict[str, Any]] = {"BYTES": "text", "BOOL": True}
 
 
-def describe_models(settings: Settings) -> list[dict[str, Any]]:
-    """What each declared model offers, as the worker that loads it says. Raises CommandError where it cannot be asked.
+class TensorDescription(TypedDict):
+    """One input or output; -1 in ``shape`` is free."""
 
-    Each has ``name``, ``versions`` (each with ``version`` and ``signatures``: name to ``inputs`` and ``outputs``, these with ``name``,
-    ``datatype`` and ``shape``, -1 where free) and ``error``, a sentence, where it does not load.
-    """
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class SignatureDescription(TypedDict):
+    """What goes in and what comes out."""
+
+    inputs: list[TensorDescription]
+    outputs: list[TensorDescription]
+
+
+class VersionDescription(TypedDict):
+    """One version and its signatures by name."""
+
+    version: str
+    signatures: dict[str, SignatureDescription]
+
+
+class ModelDescription(TypedDict):
+    """One declared model; ``error``: a sentence, where it does not load."""
+
+    name: str
+    versions: NotRequired[list[VersionDescription] | None]
+    error: NotRequired[str | None]
+
+
+def describe_models(settings: Settings) -> list[ModelDescription]:
+    """What each declared model offers, as the worker that loads it says. Raises CommandError where it cannot be asked."""
     with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
         empty = Path(folder) / "worker.toml"
         empty.write_text("")
@@ -39,7 +65,7 @@ def describe_models(settings: Settings) -> list[dict[str, Any]]:
             check=False,
         )
     try:
-        models: list[dict[str, Any]] = orjson.loads(done.stdout)["models"]
+        models: list[ModelDescription] = orjson.loads(done.stdout)["models"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
         install = 'is `pip install "penstock[worker]"` done?'
@@ -57,12 +83,12 @@ def show_models(flags: Flags) -> None:
     models = describe_models(settings)
     for model in models:
         _show(model)
-    broken = [model["name"] for model in models if model.get("error")]
+    broken = [model["name"] for model in models if model.get("error") is not None]
     if broken:
         raise CommandError(ExitCode.NOT_THERE, f"not loaded: {', '.join(broken)}")
 
 
-def example_job(model: str, signature: str, inputs: list[dict[str, Any]]) -> str:
+def example_job(model: str, signature: str, inputs: list[TensorDescription]) -> str:
     """A request in JSON that fits the signature, in one line; free dimensions are 1."""
     tensors: list[dict[str, Any]] = []
     for one in inputs:
@@ -78,16 +104,16 @@ def example_job(model: str, signature: str, inputs: list[dict[str, Any]]) -> str
     return orjson.dumps(job).decode()
 
 
-def _show(model: dict[str, Any]) -> None:
-    if model.get("error"):
-        typer.echo(f"{model['name']}: does not load: {model['error']}")
+def _show(model: ModelDescription) -> None:
+    if (trouble := model.get("error")) is not None:
+        typer.echo(f"{model['name']}: does not load: {trouble}")
     for version in model.get("versions") or []:
         typer.echo(f"{model['name']}  version {version['version']}")
         for name, signature in version["signatures"].items():
             typer.echo(f"  signature {name}")
-            for kind in ("inputs", "outputs"):
-                for tensor in signature[kind]:
-                    typer.echo(f"    {kind[:-1]:<6} {tensor['name']}  {tensor['datatype']} {tensor['shape']}")
+            for kind, tensors in (("input", signature["inputs"]), ("output", signature["outputs"])):
+                for tensor in tensors:
+                    typer.echo(f"    {kind:<6} {tensor['name']}  {tensor['datatype']} {tensor['shape']}")
             elements = sum(_elements(tensor["shape"]) for tensor in signature["inputs"])
             if elements <= _MOST_ELEMENTS * 4:
                 typer.echo(f"    a job: {example_job(model['name'], name, signature['inputs'])}")

@@ -38,9 +38,11 @@ class _NoSink:
         pass
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers | None = None) -> None:
+        del topic, key, value, headers
         raise SinkRefused("this client only reads results")
 
     def flush(self, timeout: float) -> int:
+        del timeout
         return 0
 
     def close(self, timeout: float) -> None:

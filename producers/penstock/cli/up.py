@@ -28,7 +28,7 @@ _LOOK_SECONDS: Final = 0.5
 
 
 def run_up(flags: Flags, *, kind: str | None, kafka_port: int | None, redis_port: int | None, data_dir: Path | None) -> None:
-    """Start everything, print one line on stdout, and stay until a signal comes or a part ends. Raises CommandError, LocalError."""
+    """Start all, print one line on stdout, and stay until a signal comes or a part ends. Raises CommandError, LocalError."""
     settings = read_settings(flags)  # a wrong one is told before anything starts
     if not settings.models:
         raise CommandError(ExitCode.WRONG_USE, "no model to serve: give --model NAME=PATH, or [models.NAME] in penstock.toml")

@@ -20,7 +20,7 @@ class KafkaChoice:
 
 
 def choose_kafka(forced: KafkaKind | None) -> KafkaChoice:
-    """Apache Kafka where it can be started, else the embedded broker; ``forced`` wins. Raises LocalMissing where that cannot be."""
+    """Apache Kafka where it can be started, else the embedded broker; ``forced`` wins, or raises LocalMissing."""
     obstacle = why_not()
     if forced == "embedded":
         return KafkaChoice("embedded", "as asked with --kafka embedded")
@@ -30,4 +30,4 @@ def choose_kafka(forced: KafkaKind | None) -> KafkaChoice:
         return KafkaChoice("apache", "as asked with --kafka apache")
     if obstacle:
         return KafkaChoice("embedded", obstacle)
-    return KafkaChoice("apache", "Java is there, and its jars are or Maven can fetch them")
+    return KafkaChoice("apache", "Java is on the PATH, and Kafka's jars are fetched or can be")

@@ -58,7 +58,7 @@ class LocalWorker:
         return self._process
 
     def start(self, timeout: float = READY_TIMEOUT) -> None:
-        """Start it and wait until it serves: all roles up, models warm. Raises LocalError where it does not within ``timeout`` s."""
+        """Start it and wait until it serves: roles up, models warm. Raises LocalError after ``timeout`` seconds."""
         empty = self._folder / "worker.toml"  # or it would read the penstock.toml of the folder it runs in
         empty.write_text("")
         reader, writer = os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 QUEUE_RECORDS = 100_000
 QUEUE_KBYTES = 256 * 1024
+_log = logging.getLogger("penstock.kafka")
 _BATCH_BYTES = 1_000_000
 _SERVE_SECONDS = 0.1
 """How often delivery reports are looked after when nothing happens; a report itself wakes the thread."""
@@ -80,6 +82,8 @@ class KafkaSink:
             raise SinkFull from error
         except KafkaException as error:
             self._refuse(error.args[0], len(value), producer)
+        except RuntimeError as error:  # closed by another thread just now
+            raise SinkRefused("the client was closed") from error
 
     def flush(self, timeout: float) -> int:
         return self._producer.flush(timeout)
@@ -94,10 +98,11 @@ class KafkaSink:
         self._closing.set()
         if self._server.ident is not None:
             self._server.join()
+        self._producer.close()
 
     def _new_producer(self) -> Producer:
         try:
-            return Producer({**self._settings, "on_delivery": self._delivered})
+            return Producer({**self._settings, "on_delivery": self._delivered, "logger": _log})
         except KafkaException as error:
             message = error.args[0].str()
             raise ValueError(f"librdkafka does not take these properties: {message}") from error
@@ -128,3 +133,4 @@ class KafkaSink:
             self._producer = self._new_producer()
         broken.purge()
         broken.flush(1.0)
+        broken.close()

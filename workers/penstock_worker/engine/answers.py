@@ -44,10 +44,10 @@ class Answers:
                     continue
                 error = value if isinstance(value, JobError) else self._too_large(len(value))
                 values.append(_failed_of(block, job, error))
-                failures[int(block.indices[job])] = error.code, error.message, ""
+                failures[int(block.indices[job])] = error.code.value, error.message, ""
         for job, (error, evidence) in ran.failed.items():
             values.append(_failed_of(block, begin + job, error))
-            failures[int(block.indices[begin + job])] = error.code, error.message, evidence
+            failures[int(block.indices[begin + job])] = error.code.value, error.message, evidence
         order = good if not ran.failed else np.concatenate([good, np.array([begin + job for job in ran.failed])]).astype(np.int64)
         keys = None if block.keys_are_ids else [block.ids[job] for job in order.tolist()]
         return Answer(block.sequence, block.indices[order].tobytes(), keys, values, failures), wait_us
@@ -77,7 +77,7 @@ def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
         np.array([refusal.index for refusal in refusals], np.int32).tobytes(),
         [refusal.id for refusal in refusals],
         [failed_record(r.id, r.origin, r.error, r.request, attempt, status=r.status) for r in refusals],
-        {r.index: (r.error.code, r.error.message, "") for r in refusals if r.status == "failed"},
+        {r.index: (r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
     )
 
 

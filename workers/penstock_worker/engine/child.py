@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from penstock_schemas.jobs import JobDecoder
 from penstock_worker.limits import limits_of
+from penstock_worker.logs import configure_logs
 from penstock_schemas.settings import Settings
 from penstock_worker.engine import wire
 from penstock_worker.engine.answers import Answers, stats
@@ -165,6 +166,7 @@ def main(argv: list[str]) -> None:
     device = argv[7]
     pipe = Connection(socket_fd)
     settings = Settings.model_validate_json(pipe.recv_bytes())
+    configure_logs(settings.worker, "engine")
     deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
     answers = Slots(answers_fd, sizes[2], sizes[3])
     catalog = load_catalog(settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode())))

@@ -165,8 +165,11 @@ class EngineProcess:
 
     def _bury(self) -> Died:
         self._pipe.close()
-        self._process.kill()
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=1.0)  # its own exit status tells more than our SIGKILL would
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
         self.ready = False
         died = Died(status, self._suspects, list(self.in_flight.values()))
         self.in_flight = {}

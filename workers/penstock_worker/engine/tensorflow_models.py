@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-# Before TensorFlow is imported: its C++ side reads this once. A user's own value stands.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from penstock_worker.engine.quiet import quiet_stderr
 
-import tensorflow as tf
+# Before TensorFlow is imported: its C++ side reads this once. A user's own value stands.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+with quiet_stderr():  # what it says at import bypasses that level, and would stand in every worker's log
+    import tensorflow as tf
 
 from penstock_schemas.datatypes import DATATYPES
 from penstock_worker.engine.backend import Arrays, LoadedModel, ModelUnreadableError, OutOfMemoryError

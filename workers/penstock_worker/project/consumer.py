@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -47,6 +47,7 @@ class OutcomeConsumer:
         self._topic_look: Future[Any] | None = None
         self._admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, **settings.kafka.properties})
         self._consumer = Consumer(consumer_properties(settings))
+        self._look_at_topic()
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     @property
@@ -108,7 +109,7 @@ class OutcomeConsumer:
         self._consumer.close()
 
     def _columns(self, messages: list[Message]) -> Records | None:
-        if any(message.error() is not None for message in messages):
+        if [error for error in map(Message.error, messages) if error is not None]:
             for message in messages:
                 self._heed(message)
             messages = [message for message in messages if message.error() is None]
@@ -116,10 +117,10 @@ class OutcomeConsumer:
                 return None
         return Records(
             partition=messages[0].partition() or 0,
-            keys=[message.key() for message in messages],
-            values=[message.value() for message in messages],
-            timestamps=[message.timestamp()[1] for message in messages],
-            offsets=[message.offset() for message in messages],
+            keys=cast("list[bytes | None]", list(map(Message.key, messages))),
+            values=cast("list[bytes | None]", list(map(Message.value, messages))),
+            timestamps=[time for _, time in map(Message.timestamp, messages)],
+            offsets=cast("list[int]", list(map(Message.offset, messages))),
         )
 
     def _heed(self, message: Message) -> None:

@@ -31,6 +31,7 @@ _LONGEST_BACKOFF: Final = 2.0
 _CALM_SECONDS: Final = 30.0
 """So long without trouble, and the back-off begins anew."""
 _SOURCE_BACKOFF: Final = 0.5
+_TOPIC_BACKOFF: Final = 0.1
 _SAY_SECONDS: Final = 60.0
 
 
@@ -187,7 +188,8 @@ class Projector:
     def _start(self, track: Track, stored: bytes) -> None:
         track.synced = False
         if self._topic_id is None:
-            raise SourceUnavailable("the outcomes topic has not been found yet")
+            self._place_due = self._clock() + _TOPIC_BACKOFF
+            return
         low, high = self._source.bounds(track.partition)
         start = decide_start(stored, track, self._topic_id, low, high)
         offset = start.offset

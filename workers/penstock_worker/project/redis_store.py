@@ -9,6 +9,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
+from hiredis import pack_command
 from redis import ConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -96,12 +97,11 @@ class RedisStore:
     def send(self, changes: Sequence[Change], announce: Mapping[str, Sequence[bytes]]) -> None:
         connection = self._connected()
         try:
-            packed: list[bytes] = []
-            for change in changes:
-                packed += connection.pack_command(*self._command(change))
+            # hiredis' own packing: what redis-py does before it calls this looks at every argument once more.
+            packed = [pack_command(self._command(change)) for change in changes]
             for client, ids in announce.items():
-                packed += connection.pack_command(b"PUBLISH", self._names.wake_channel(client).encode(), b"\n".join(ids))
-            connection.send_packed_command(b"".join(packed) if len(packed) > 1 else packed, check_health=False)
+                packed.append(pack_command((b"PUBLISH", self._names.wake_channel(client).encode(), b"\n".join(ids))))
+            connection.send_packed_command([b"".join(packed)], check_health=False)
         except (exceptions.RedisError, OSError) as error:
             raise self._failed(error) from error
         self._under_way.append((len(changes), len(announce)))
@@ -125,7 +125,7 @@ class RedisStore:
             connection.disconnect()
             self._pool.release(connection)
 
-    def _command(self, change: Change) -> list[bytes]:
+    def _command(self, change: Change) -> tuple[bytes, ...]:
         count = len(change.keys)
         keys = b"%d" % (1 + count + len(change.replacements))
         command = [b"EVALSHA", self._digest, keys, self._names.position_key(change.partition).encode(), *change.keys]
@@ -133,7 +133,7 @@ class RedisStore:
         command += [change.expected, change.position, b"%d" % count, *change.values, *change.expiries]
         for replacement in change.replacements:
             command += [replacement.value, replacement.expiry, b"%d" % replacement.generation]
-        return command
+        return tuple(command)
 
     @staticmethod
     def _answer(connection: Any) -> int:

@@ -53,5 +53,5 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
                 timings=None,
             )
         )
-        failures[index] = told.code, told.message, ""
+        failures[index] = told.code.value, told.message, ""
     return Answer(-1, np.array(indices, np.int32).tobytes(), keys, values, failures)
