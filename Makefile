@@ -57,7 +57,7 @@ soak: need-java $(VENV)/.installed ## three workers, 200,000 jobs, workers added
 	SOAK=1 $(BIN)/pytest tests -m soak -s $(ARGS)
 
 bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and the fleet on the same records
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 docs: $(VENV)/.installed ## write what is generated from the code: docs/configuration.md and docs/schemas/
 	$(BIN)/penstock config --markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md

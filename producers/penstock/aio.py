@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Self, Unpack
 
 from penstock.base import ClientBase
@@ -44,7 +45,7 @@ class _Box:
     def get_nowait(self) -> tuple[str, Found] | None:
         return self._items.popleft() if self._items else None
 
-    async def get(self, timeout: float | None, job: Handle) -> tuple[str, Found]:
+    async def get(self, timeout: float | None, job: Handle) -> tuple[str, Found]:  # noqa: ASYNC109 - its callers' own
         """What comes next, for ``job`` or another. Raises ResultTimeout, for ``job``."""
         while True:
             # In this order: what is put after the look at `_items` sets the event again.
@@ -119,7 +120,7 @@ class AsyncClient(ClientBase):
             yield job.succeeded() if raising else job.outcome()
 
     async def as_completed(
-        self, jobs: Iterable[AsyncJob] | AsyncIterator[AsyncJob], *, window: int = 1024, wait: float | None = None
+        self, jobs: Iterable[AsyncJob] | AsyncIterable[AsyncJob], *, window: int = 1024, wait: float | None = None
     ) -> AsyncIterator[AsyncJob]:
         """As :meth:`penstock.Client.as_completed`."""
         async for job in self._results(_each(jobs), window, wait, in_order=False):
@@ -136,7 +137,9 @@ class AsyncClient(ClientBase):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             await self.close()
         except DeliveryFailed:
@@ -170,8 +173,8 @@ class AsyncClient(ClientBase):
                 job.forget(box.put)
 
 
-async def _each(jobs: Iterable[AsyncJob] | AsyncIterator[AsyncJob]) -> AsyncIterator[AsyncJob]:
-    if hasattr(jobs, "__aiter__"):
+async def _each(jobs: Iterable[AsyncJob] | AsyncIterable[AsyncJob]) -> AsyncIterator[AsyncJob]:
+    if isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield job
     else:

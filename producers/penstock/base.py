@@ -54,7 +54,9 @@ class ClientBase:
     ) -> Self:
         """A client over other transports than Kafka and Redis: :mod:`penstock.transports` says what they must do."""
         client = cls.__new__(cls)
-        client._open(sink, store, fleet=fleet, client_id=client_id, queue_timeout=queue_timeout, flush_timeout=flush_timeout)
+        client._open(  # noqa: SLF001 - our own
+            sink, store, fleet=fleet, client_id=client_id, queue_timeout=queue_timeout, flush_timeout=flush_timeout
+        )
         return client
 
     def _open(
@@ -67,7 +69,8 @@ class ClientBase:
         queue_timeout: float,
         flush_timeout: float,
     ) -> None:
-        self._core = Core(sink, store, fleet=fleet, client_id=client_id or secrets.token_urlsafe(12), queue_timeout=queue_timeout)
+        client_id = client_id or secrets.token_urlsafe(12)
+        self._core = Core(sink, store, fleet=fleet, client_id=client_id, queue_timeout=queue_timeout)
         # librdkafka gives every job up by then, so a flush that waits this long always knows.
         self._flush_timeout = flush_timeout + 5.0
 

@@ -52,7 +52,7 @@ class Client(ClientBase):
         bootstrap_servers: Kafka's brokers, ``HOST:PORT``, comma-separated.
         redis_url: where results are; without it this client only submits.
         fleet: the fleet's name.
-        client_id: what the fleet calls this client when it tells of results; made up if not given. No two at a time may share one.
+        client_id: what the fleet calls this client when it tells of results, for this client alone; made up if not given.
         queue_timeout: seconds for which `submit` may wait while the local queue is full.
         delivery_timeout: seconds within which Kafka must have confirmed a job; after them it counts as refused.
         redis_timeout: the longest one call to Redis may take, in seconds; waiting for a result rides out more.
@@ -112,10 +112,10 @@ class Client(ClientBase):
             yield job.succeeded() if raising else job.outcome()
 
     def as_completed(self, jobs: Iterable[Job], *, window: int = 1024, wait: float | None = None) -> Iterator[Job]:
-        """Yield jobs as their outcomes arrive, ready for `result()`; one that Kafka refused, too, whose `result()` then raises.
+        """Yield jobs as their outcomes arrive, ready for `result()`; those that Kafka refused, too: their `result()` raises.
 
         Args:
-            jobs: this client's jobs; read only so far ahead that ``window`` of them are waited for, so it may submit as it goes.
+            jobs: read only so far ahead that ``window`` of them are waited for, so a generator may submit as it goes.
             window: the most jobs waited for at a time.
             wait: the most seconds to wait for the next one.
         """
@@ -124,8 +124,8 @@ class Client(ClientBase):
     def flush(self, timeout: float | None = None) -> None:
         """Wait until Kafka has confirmed every job submitted so far.
 
-        Raises DeliveryFailed naming the jobs refused since the last flush, FlushTimeout after ``timeout`` seconds (by default as
-        long as the delivery of any job may take).
+        Raises DeliveryFailed naming the jobs refused since the last flush, FlushTimeout after ``timeout`` seconds (by
+        default, as long as any delivery may take).
         """
         self._core.flush(self._flush_timeout if timeout is None else timeout)
 

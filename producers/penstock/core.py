@@ -112,7 +112,9 @@ class Core:
             job_id,
             self._topic(options.get("queue", "")),
             self._encoder.encode(model, inputs, options),
-            [(name, value.encode() if isinstance(value, str) else value) for name, value in headers.items()] if headers else None,
+            None
+            if not headers
+            else [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()],
         )
 
     def try_publish(self, job: Prepared) -> bool:
@@ -145,8 +147,8 @@ class Core:
 
     def queue_full(self) -> QueueFull:
         return QueueFull(
-            f"the local queue was full for {self.queue_timeout:g} s: Kafka takes jobs more slowly than they are submitted, or not "
-            "at all; nothing was sent of this one (queue_timeout sets how long submit may wait)"
+            f"the local queue was full for {self.queue_timeout:g} s: Kafka takes jobs more slowly than they are submitted, or "
+            "not at all; nothing was sent of this one (queue_timeout sets how long submit may wait)"
         )
 
     def flush(self, timeout: float) -> None:

@@ -87,7 +87,7 @@ def named(item: Inputs | Tensor, name: str | None) -> Inputs:
         return item
     if name is None:
         raise InvalidJob(
-            f"an item is {type(item).__name__} and not a mapping: say which of the model's inputs it is for, map(…, input='image') say"
+            f"an item is {type(item).__name__} and no mapping: name the model's input it is for, as in map(…, input='image')"
         )
     return {name: item}
 

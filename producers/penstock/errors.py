@@ -1,4 +1,6 @@
-"""Owns every error that a caller of :mod:`penstock` can meet. One tree::
+"""Owns every error that a caller of :mod:`penstock` can meet.
+
+One tree::
 
     PenstockError
     ├── InvalidJob (ValueError)           submit: the inputs or options cannot be a job; nothing was sent
@@ -142,6 +144,7 @@ class ClientForked(ClientUnusable):
 
     def __init__(self, made_in: int, used_in: int) -> None:
         super().__init__(
-            f"this client was made in process {made_in} and is used in process {used_in}, which was forked from it; its threads and "
-            "connections did not come along: make the client after the fork (gunicorn: post_fork, Celery: worker_process_init)"
+            f"this client was made in process {made_in} and is used in process {used_in}, which was forked from it; its "
+            "threads and connections did not come along: make the client after the fork (gunicorn: post_fork, Celery: "
+            "worker_process_init)"
         )

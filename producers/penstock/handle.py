@@ -9,7 +9,7 @@ from penstock.errors import JobExpired, JobFailed, PenstockError, ResultsUnavail
 from penstock_schemas.outcomes import Outcome, decode_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from penstock.core import Core
     from penstock.waiting import Found, Notify
@@ -76,7 +76,7 @@ class Handle:
         self._core.forget(self.id, notify)
 
     @contextlib.contextmanager
-    def watched(self, notify: Notify) -> Iterator[None]:
+    def watched(self, notify: Notify) -> Generator[None, None, None]:
         self.watch(notify)
         try:
             yield

@@ -11,6 +11,7 @@ import heapq
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,13 @@ from penstock.hinted import Hinted
 from penstock.transports import StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from penstock.transports import Hints, ResultStore
 
 Found = bytes | PenstockError
-Notify = Callable[[str, Found], None] if TYPE_CHECKING else object
-"""Told once what came of one job: the outcome's bytes, or why there is none. Called by the watcher's threads: must not block."""
+Notify = Callable[[str, Found], None]
+"""Told once what came of one job: its outcome's bytes, or why there is none. By the watcher's threads: must not block."""
 
 _FIRST_LOOK_HINTED = 0.1
 _FIRST_LOOK_POLLED = 0.005
@@ -141,8 +142,10 @@ class Watcher:
 
     def _sweep(self) -> None:
         """Look for whoever is due, until closed."""
-        while not self._stopping.is_set():
+        while True:
             with self._changed:
+                if self._stopping.is_set():  # under the lock, or close's notify falls between this look and the wait
+                    return
                 now = time.monotonic()
                 if not self._due or self._due[0][0] > now:
                     self._changed.wait(self._due[0][0] - now if self._due else None)

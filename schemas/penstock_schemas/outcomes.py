@@ -19,6 +19,7 @@ from penstock_schemas.datatypes import DATATYPES, ContractError
 from penstock_schemas.errors import JobError
 from penstock_schemas.limits import MIB, Limits
 from penstock_schemas.names import CLIENT_ID_PATTERN
+from penstock_schemas.narrow import is_array, is_object
 from penstock_schemas.requests import Request, parse_output
 from penstock_schemas.results import encode_succeeded
 from penstock_schemas.tensors import read_json, read_raw, stack_strings
@@ -151,7 +152,7 @@ def decode_outcome(value: bytes) -> Outcome:
         origin=_text(document, "origin"),
         model_name=_text(document, "model_name"),
         model_version=_text(document, "model_version"),
-        timings=_timings(timings) if type(timings) is dict else None,
+        timings=_timings(timings) if is_object(timings) else None,
         error=_text(document, "error"),
         error_code=_text(document, "error_code"),
         outputs=_outputs(document.get("outputs"), memoryview(raw)),
@@ -164,7 +165,7 @@ def _object(text: bytes) -> dict[str, Any]:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ContractError(f"this is no outcome: its first line is no JSON ({error})") from None
-    if type(document) is not dict:
+    if not is_object(document):
         raise ContractError(f"this is no outcome: its first line is {shorten(document)}, not an object")
     return document
 
@@ -197,12 +198,12 @@ def _timings(timings: dict[str, Any]) -> Timings:
 def _outputs(entries: Any, raw: memoryview) -> dict[str, NDArray[Any]]:
     """The output tensors by name; those that are raw lie in ``raw`` one after the other."""
     outputs: dict[str, NDArray[Any]] = {}
-    if entries is not None and type(entries) is not list:
+    if entries is not None and not is_array(entries):
         raise ContractError(f"outputs of the outcome is {shorten(entries)}; it must be a list")
     at = 0
     for entry in entries or ():
-        parameters = entry.get("parameters") if type(entry) is dict else None
-        size = parameters.get("binary_data_size") if type(parameters) is dict else None
+        parameters = entry.get("parameters") if is_object(entry) else None
+        size = parameters.get("binary_data_size") if is_object(parameters) else None
         if size is None:
             name, array = _slow_output(entry, None, raw[:0])
         elif type(size) is not int or not 0 <= size <= len(raw) - at:

@@ -17,6 +17,7 @@ from penstock_schemas.headers import CONTENT_LENGTH
 from penstock_schemas.ids import ID_RULE, is_valid_id
 from penstock_schemas.limits import Limits
 from penstock_schemas.lru import BytesCache
+from penstock_schemas.narrow import is_array, is_object
 from penstock_schemas.requests import Template, TensorPlan, parse_request
 from penstock_schemas.tensors import Values, read_json, read_raw
 from penstock_schemas.text import shorten
@@ -71,12 +72,12 @@ class RecordReader:
         self._kinds: BytesCache[Layout] = BytesCache(**bounds)
 
     def read_line(self, line: bytes) -> Single | None:
-        """What a line of JSON that raw tensors follow says; None: it is no such line. ``raw_start`` counts from its beginning."""
+        """What a line of JSON says that raw tensors follow (``raw_start`` counts from its start); None: it is no such line."""
         known = self._lines.get(line)
         if known is not None:
             return known
         document = _load(line)
-        if type(document) is not dict:
+        if not is_object(document):
             return None
         single = self._examine(document, len(line))
         if single.data is not None:
@@ -99,7 +100,7 @@ class RecordReader:
             at = head.find(b"\n")
         if at < 0:
             document = _load(head)
-            if type(document) is not dict:
+            if not is_object(document):
                 return _no_object(document)
             single = self._examine(document, end)
             single.may_hold_bool = b"true" in head or b"false" in head
@@ -118,10 +119,10 @@ class RecordReader:
         if known is not None and stop < end:
             return Single(known.layout, known.body_id, known.bad_id, None, stop)
         document = _load(line)
-        if type(document) is not dict and whole_if_not and stop < end:
+        if not is_object(document) and whole_if_not and stop < end:
             stop = end
             document = _load(bytes(source[start:end]))
-        if type(document) is not dict:
+        if not is_object(document):
             return _no_object(document)
         single = self._examine(document, stop)
         if stop < end and single.data is None and single.layout.error is None:
@@ -207,14 +208,14 @@ def _take_payloads(document: dict[str, Any], most: int) -> tuple[list[Any], list
     data: list[Any] = []
     sizes: list[Any] | None = None
     inputs = document.get("inputs")
-    if type(inputs) is not list or len(inputs) > most:
+    if not is_array(inputs) or len(inputs) > most:
         return data, None
     for index, entry in enumerate(inputs):
-        if type(entry) is not dict:
+        if not is_object(entry):
             break
         data.append(entry.pop("data", None))
         parameters = entry.get("parameters")
-        if type(parameters) is dict and (size := parameters.pop("binary_data_size", None)) is not None:
+        if is_object(parameters) and (size := parameters.pop("binary_data_size", None)) is not None:
             sizes = sizes or [None] * len(inputs)
             sizes[index] = size
     return data, sizes

@@ -27,7 +27,7 @@ class Records:
     """(n,) LogAppendTime, Unix ms; below zero where the broker gave none (then no timeout is judged by it)."""
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
-    headers: Mapping[int, Sequence[Header]] = field(default_factory=dict)
+    headers: Mapping[int, Sequence[Header]] = field(default_factory=dict[int, Sequence[Header]])
     """Headers by record, for the records that have any."""
     nulls: frozenset[int] = frozenset()
     """Records without a value (a null, which Kafka calls a tombstone); they take no bytes of ``buffer``."""

@@ -17,6 +17,7 @@ from penstock_schemas.datatypes import DATATYPES, Datatype
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.limits import Limits
 from penstock_schemas.names import CLIENT_ID_PATTERN
+from penstock_schemas.narrow import is_array, is_object
 from penstock_schemas.text import shorten
 
 MAX_NAME: Final = 256
@@ -124,7 +125,7 @@ class _Reader:
         value = holder.get("parameters")
         if value is None:
             return {}
-        if type(value) is not dict:
+        if not is_object(value):
             self.refuse(f"{where}parameters is {shorten(value)}; it must be an object")
             return {}
         return value
@@ -133,7 +134,7 @@ class _Reader:
         value = holder.get(key)
         if value is None:
             return []
-        if type(value) is not list:
+        if not is_array(value):
             self.refuse(f"{key} is {shorten(value)}; it must be a list of tensors")
             return []
         if len(value) > self.limits.tensors:
@@ -201,7 +202,7 @@ def parse_output(entry: Any, limits: Limits) -> TensorPlan | JobError:
 
 
 def _read_input(reader: _Reader, where: str, entry: Any) -> TensorPlan | None:
-    if type(entry) is not dict:
+    if not is_object(entry):
         reader.refuse(f"{where} is {shorten(entry)}; it must be an object with name, shape, datatype and data")
         return None
     name = reader.text(f"{where}.", entry, "name", MAX_NAME)
@@ -233,7 +234,7 @@ def _read_input(reader: _Reader, where: str, entry: Any) -> TensorPlan | None:
 
 def _read_shape(reader: _Reader, where: str, shape: Any) -> tuple[int, ...] | None:
     limits = reader.limits
-    if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape[: limits.rank]):
+    if not is_array(shape) or not all(type(size) is int and size >= 0 for size in shape[: limits.rank]):
         reader.refuse(f"{where}: shape is {_quote_shape(shape)}; it must be a list of whole numbers, 0 or more each")
         return None
     too_large = None
@@ -251,7 +252,7 @@ def _read_shape(reader: _Reader, where: str, shape: Any) -> tuple[int, ...] | No
 
 
 def _quote_shape(shape: Any) -> str:
-    if type(shape) is list and len(shape) <= 8 and all(type(size) in {int, float} for size in shape):
+    if is_array(shape) and len(shape) <= 8 and all(type(size) in {int, float} for size in shape):
         return str(shape)
     return shorten(shape)
 
@@ -260,7 +261,7 @@ def _read_outputs(reader: _Reader, document: Mapping[str, Any]) -> tuple[Request
     outputs: dict[str, RequestedOutput] = {}
     for index, entry in enumerate(reader.entries(document, "outputs")):
         where = f"outputs[{index}]"
-        if type(entry) is not dict:
+        if not is_object(entry):
             reader.refuse(f"{where} is {shorten(entry)}; it must be an object with a name")
             break
         name = reader.text(f"{where}.", entry, "name", MAX_NAME)

@@ -103,7 +103,7 @@ class LimitSettings(_Section):
 class WorkerSettings(_Section):
     """How one worker runs."""
 
-    roles: list[Role] = Field(default_factory=lambda: ["work", "project"], min_length=1, description="work, project, or both.")
+    roles: list[Role] = Field(default_factory=lambda: list[Role](("work", "project")), min_length=1, description="work, project, or both.")
     queues: list[Annotated[str, StringConstraints(pattern=r"^([a-z0-9-]{1,32})?$")]] = Field(
         default_factory=lambda: [""], min_length=1, description='Job queues to read; "" is <fleet>.jobs itself.'
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock_schemas.datatypes import ContractError
+from penstock_schemas.narrow import is_array
 from penstock_schemas.requests import TensorPlan
 from penstock_schemas.text import shorten
 
@@ -67,7 +68,7 @@ def read_json(data: Any, plan: TensorPlan, string_bytes: int, *, may_hold_bool: 
     ``may_hold_bool`` False says that neither true nor false is anywhere in the JSON; then numbers need no look at their
     types, which costs more than all else here: what packs them refuses everything but these two.
     """
-    if plan.packer is not None and not may_hold_bool and type(data) is list and len(data) == plan.elements:
+    if plan.packer is not None and not may_hold_bool and is_array(data) and len(data) == plan.elements:
         try:
             return plan.packer.pack(*data)
         except (struct.error, OverflowError):
@@ -92,10 +93,10 @@ def read_json(data: Any, plan: TensorPlan, string_bytes: int, *, may_hold_bool: 
 
 
 def _flatten(data: Any, shape: tuple[int, ...], elements: int) -> list[Any] | str:
-    if type(data) is not list:
+    if not is_array(data):
         return [data] if not shape else f"data is {shorten(data)}; it must be a list"
     level: list[Any] = data
-    if len(shape) > 1 and level and type(level[0]) is list:
+    if len(shape) > 1 and level and is_array(level[0]):
         if len(level) != shape[0]:
             return f"data has {len(level)} rows where the shape {list(shape)} says {shape[0]}"
         for axis, size in enumerate(shape[1:], start=1):

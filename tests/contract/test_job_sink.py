@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support import MakeTopics, SettingsFactory
 
+    OpenSink = Callable[..., tuple[JobSink, queue.SimpleQueue[tuple[str, str]]]]
+
 REFUSED = b"r" * 2_000_000
 """A value that the service behind the sink does not take."""
 LOCAL_LIMIT = 4_000_000
@@ -98,9 +100,6 @@ def service(request: pytest.FixtureRequest) -> Service:
     made = settings(topics={"max_job_bytes": TOPIC_LIMIT, "job_partitions": 2})
     make_topics(made)
     return KafkaService(made.kafka.bootstrap_servers, made.names.jobs(), 2)
-
-
-OpenSink = "Callable[..., tuple[JobSink, queue.SimpleQueue[tuple[str, str]]]]"
 
 
 @pytest.fixture
@@ -192,5 +191,5 @@ def test_a_record_over_the_local_limit_is_refused_at_once() -> None:
 
 
 def test_a_property_that_librdkafka_does_not_know_is_refused_when_the_sink_is_made() -> None:
-    with pytest.raises(ValueError, match="no.such.property"):
+    with pytest.raises(ValueError, match=r"no\.such\.property"):
         KafkaSink("127.0.0.1:1", properties={"no.such.property": 1})

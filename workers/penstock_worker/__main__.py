@@ -82,13 +82,17 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
     companion = Companion(_projector_arguments(options, settings)) if "project" in settings.worker.roles else None
     say_ready = _sayer(options.ready_fd)
 
-    def on_turn() -> bool:
+    def on_ready() -> None:
+        log.info("ready")
+        say_ready()
+
+    def all_ready() -> bool:
         if companion is not None:
             companion.watch()
         return worker.ready() is None and (companion is None or companion.ready)
 
     try:
-        worker.run(stop, on_turn, lambda: (log.info("ready"), say_ready()) and None)
+        worker.run(stop, all_ready, on_ready)
     except WorkerFailedError as error:
         log.error("the worker ends", reason=str(error))
         return 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def find_devices(worker: WorkerSettings) -> list[str]:
         return ["cpu"]
     count = _count_gpus()
     if count == 0 and worker.devices == "gpu":
-        raise NoGpuError("worker.devices is gpu, and TensorFlow sees none: install penstock[gpu] and a driver, or set it to auto")
+        raise NoGpuError(
+            "worker.devices is gpu, and TensorFlow sees none: install penstock[gpu] and a driver, or set it to auto"
+        )
     if count == 0:
         return ["cpu"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -34,7 +36,7 @@ def find_devices(worker: WorkerSettings) -> list[str]:
 
 def _count_gpus() -> int:
     """How many GPUs TensorFlow could use. It is asked, in a process of its own, only where a device file is there at all."""
-    if not glob.glob("/dev/nvidia[0-9]*"):
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
         return 0
     asked = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=False)
     answer = asked.stdout.strip().splitlines()

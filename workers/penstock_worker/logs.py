@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def configure_logs(worker: WorkerSettings, role: str) -> None:
     """Set structlog up for this process; every line says its ``role``."""
     console = worker.log_format == "console" or (worker.log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

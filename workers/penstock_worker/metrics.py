@@ -21,7 +21,27 @@ if TYPE_CHECKING:
 Probe = Callable[[], str | None]
 """None: well. Else what is wrong, in a sentence."""
 
-SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SECONDS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
 
 
@@ -57,7 +77,9 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.outcomes = Counter("penstock_outcomes", "Outcomes published, by error code where there is one.", ["code"], registry=self.registry)
+        self.outcomes = Counter(
+            "penstock_outcomes", "Outcomes published, by error code where there is one.", ["code"], registry=self.registry
+        )
         self.rows = Counter("penstock_rows", "Rows that went through a model.", ["model", "version"], registry=self.registry)
         self.batches = Counter("penstock_batches", "Batches that were run.", ["model", "version"], registry=self.registry)
         self.restarts = Counter("penstock_engine_restarts", "Engines that died and were started again.", registry=self.registry)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import admin as kafka_admin
 
 from penstock_schemas.topics import PresentTopic, differences, wanted_topics
 
 if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
 
+_ADMIN: Final[Any] = kafka_admin  # its stubs do not export what it documents
 _TIMEOUT: Final = 10.0
 _AGAIN: Final = 2.0
 
@@ -32,7 +33,9 @@ def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
         return
     log = structlog.get_logger("penstock.topics")
     told = ""
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties})
+    admin = _ADMIN.AdminClient(
+        {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties}
+    )
     while not stopping():
         try:
             problem = _look(admin, settings)
@@ -46,7 +49,7 @@ def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
         time.sleep(_AGAIN)
 
 
-def _look(admin: AdminClient, settings: Settings) -> str:
+def _look(admin: Any, settings: Settings) -> str:
     """Why the worker must wait, or an empty text."""
     metadata = admin.list_topics(timeout=_TIMEOUT)
     wanted = wanted_topics(settings, len(metadata.brokers))
@@ -54,7 +57,7 @@ def _look(admin: AdminClient, settings: Settings) -> str:
     missing = [topic.name for topic in wanted if topic.name not in metadata.topics]
     if missing:
         return f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply"
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in there]
+    resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in there]
     present: dict[str, PresentTopic] = {}
     for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT).items():
         partitions = metadata.topics[resource.name].partitions

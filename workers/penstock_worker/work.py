@@ -16,13 +16,13 @@ import structlog
 
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.jobs import JobDecoder
-from penstock_worker.limits import limits_of
 from penstock_worker.engine.process import Died, EngineProcess
 from penstock_worker.engine.wire import Answer
 from penstock_worker.intake.consumer import Gap, Intake
 from penstock_worker.intake.cut import cut
 from penstock_worker.intake.delivery import Delivery, runs
 from penstock_worker.intake.ledger import Ledger, TopicPartition
+from penstock_worker.limits import limits_of
 from penstock_worker.retry import again
 from penstock_worker.settle.publisher import Publisher
 from penstock_worker.settle.reject import reject
@@ -188,7 +188,7 @@ class Worker:
                     self._gap(partition, *missing)
                 delivery.entries.append(self._ledger.open(partition, int(delivery.offsets[end - 1]), end - begin))
             if len(stretches) > 1:
-                delivery.which = [run for run, (begin, end) in enumerate(stretches) for _ in range(begin, end)]
+                delivery.which = np.repeat(np.arange(len(stretches), dtype=np.int32), [end - begin for begin, end in stretches])
             self._backlog.append(delivery)
 
     def _feed(self) -> None:
@@ -257,12 +257,21 @@ class Worker:
         self._starts[place] += 1
         self._metrics.restarts.inc()
         suspects = sum(len(indices) for _, indices in died.suspects)
-        self._log.error("engine died", device=engine.device, status=died.status, unanswered=sum(d.left for d in died.unanswered), suspects=suspects)
+        self._log.error(
+            "engine died",
+            device=engine.device,
+            status=died.status,
+            unanswered=sum(d.left for d in died.unanswered),
+            suspects=suspects,
+        )
         if self._starts[place] > _STARTS:
-            raise WorkerFailedError(f"the engine on {engine.device} did not stay up for {_STARTS} starts in a row (last status {died.status})")
+            raise WorkerFailedError(
+                f"the engine on {engine.device} did not stay up for {_STARTS} starts in a row (last status {died.status})"
+            )
         retried, ended = again(died.unanswered, dict(died.suspects))
         for delivery, indices in ended:
-            message = f"the engine died (status {died.status}) while it ran this job, {delivery.attempt} times: the job is not tried again"
+            times = f"{delivery.attempt} times (last status {died.status})"
+            message = f"the engine died while it ran this job, {times}: it is not tried again"
             self._end(delivery, indices, JobError(ErrorCode.ENGINE_CRASH, message))
         self._backlog.extendleft(reversed(retried))
         engine.start()
@@ -275,12 +284,16 @@ class Worker:
                 self._backlog.appendleft(delivery.part(part, attempt=delivery.attempt, solo=delivery.solo))
             return
         limit = self._settings.topics.max_job_bytes
-        message = f"the record takes {delivery.bytes} bytes besides its key and headers; the limit is {limit} (topics.max_job_bytes)"
+        message = (
+            f"the record takes {delivery.bytes} bytes besides its key and headers; the limit is {limit} (topics.max_job_bytes)"
+        )
         self._end(delivery, [0], JobError(ErrorCode.TOO_LARGE, message))
 
     def _gap(self, partition: TopicPartition, first: int, last: int) -> None:
         self._metrics.gaps.inc(last - first + 1)
-        self._log.error("jobs were deleted unread by retention", topic=partition[0], partition=partition[1], first=first, last=last)
+        self._log.error(
+            "jobs were deleted unread by retention", topic=partition[0], partition=partition[1], first=first, last=last
+        )
         self._publisher.gap(partition, first, last, self._ledger.open(partition, last, 1))
 
     def _drop(self, partitions: set[TopicPartition]) -> None:
@@ -317,7 +330,9 @@ class Worker:
             if engine.waiting != self._waiting.get(engine.device):
                 self._waiting[engine.device] = engine.waiting
                 if engine.waiting is not None:
-                    self._log.warning("a declared model is not there yet; its jobs wait", device=engine.device, reason=engine.waiting)
+                    self._log.warning(
+                        "a declared model is not there yet; its jobs wait", device=engine.device, reason=engine.waiting
+                    )
 
     def _summarise(self) -> None:
         """A line every ten seconds under load: what one wants to see at 3 a.m."""

@@ -117,7 +117,10 @@ def _report(console: Console, held_out: HeldOut, samples: list[Sample], found: B
     table.add_row("rows in a batch (median, most)", _sizes(sizes), _sizes(found.batches))
     console.print()
     console.print(table)
-    console.print("[dim]Times are a caller's own, from the moment each job was due; all of it ran on this one machine.[/dim]")
+    console.print(
+        f"[dim]Steady: jobs left at {STEADY_RATE:g} a second whatever the fleet did (open loop), timed from when each was due. "
+        "Burst: as fast as they go. All of it ran on this one machine, this program too.[/dim]"
+    )
     console.print()
     _draw(console, held_out, answers)
 

@@ -13,10 +13,12 @@ from penstock.cli.common import Flags, merge, note, read_settings
 from penstock.cli.exits import CommandError, ExitCode, Interrupted
 from penstock.cli.interrupts import Interrupts
 from penstock.local.choice import KafkaKind, choose_kafka
+from penstock.local.embedded import EmbeddedKafka
 from penstock.local.guard import Guard
 from penstock.local.services import LocalServices
 from penstock.local.worker import LocalWorker
 from penstock.topics import TopicManager
+from penstock_schemas.topics import wanted_topics
 
 if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
@@ -68,7 +70,9 @@ def run_up(flags: Flags, *, kind: str | None, kafka_port: int | None, redis_port
 def start_topics(flags: Flags, services: LocalServices, **more: Any) -> Settings:
     """The settings that point at started services, their topics made. Raises what TopicManager raises."""
     settings = read_settings(flags, **merge(services.flags(), more))
-    if not services.is_embedded:
+    if isinstance(services.kafka, EmbeddedKafka):
+        services.kafka.make_topics(topic.name for topic in wanted_topics(settings, brokers=1))
+    else:
         TopicManager(settings).apply()
     return settings
 

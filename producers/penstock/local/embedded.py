@@ -6,6 +6,7 @@ promise that every confirmed job gets an outcome (I1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from penstock.local.errors import LocalError
@@ -53,6 +54,16 @@ class EmbeddedKafka:
             raise LocalError(f"librdkafka's in-process broker does not answer: {error}") from error
         first = next(iter(brokers))
         self._owner, self._bootstrap = owner, f"{first.host}:{first.port}"
+
+    def make_topics(self, names: Iterable[str]) -> None:
+        """Make topics, each with EMBEDDED_PARTITIONS partitions. Raises LocalError where it is not started, or refuses."""
+        if self._owner is None:
+            raise LocalError("the embedded broker was not started, so it can have no topics")
+        for name in names:
+            # It has no CreateTopics; a producer's question for a topic that is not there makes it. A consumer's does not.
+            topic = self._owner.list_topics(name, timeout=10).topics[name]
+            if topic.error is not None:
+                raise LocalError(f"the embedded broker made no topic {name}: {topic.error}")
 
     def stop(self) -> None:
         """Stop it; everything in it is lost."""

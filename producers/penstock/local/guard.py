@@ -2,8 +2,8 @@
 
 Each guard is one tiny shell process that reads from a pipe what it has to watch. When the pipe ends, because its owner
 closed it, crashed or was killed with SIGKILL, it kills the process groups that are still watched and removes the folders.
-This works on every POSIX system, and unlike Linux' PR_SET_PDEATHSIG it neither depends on the thread that started a
-process nor runs code between fork and exec.
+This works on every POSIX system, and unlike Linux' PR_SET_PDEATHSIG it reaches whole trees, does not depend on the thread
+that started a process, and runs no code between fork and exec.
 """
 
 from __future__ import annotations
@@ -26,10 +26,38 @@ while IFS= read -r line; do
         '/'*) set -- "$@" "$line" ;;
     esac
 done
+
+children() {
+    if [ -d /proc/self/task ]; then cat "/proc/$1"/task/*/children 2>/dev/null
+    else ps -A -o ppid= -o pid= | while read -r parent child; do [ "$parent" = "$1" ] && echo "$child"; done
+    fi
+}
+tree() { for p in $(children "$1"); do found="$found $p"; tree "$p"; done; }
+alive() {
+    kill -s 0 "$1" 2>/dev/null || return 1
+    [ -r "/proc/$1/stat" ] || return 0
+    case $(cat "/proc/$1/stat" 2>/dev/null) in *') Z '*|'') return 1 ;; esac
+}
+
+found=
+for g in $groups; do
+    kill -s STOP -- "-$g" 2>/dev/null || continue  # so that none starts another while we look
+    found="$found $g"
+    tree "$g"
+done
 for g in $groups; do kill -s KILL -- "-$g" 2>/dev/null; done
+for p in $found; do kill -s KILL "$p" 2>/dev/null; done
+for attempt in $(seq 50); do
+    left=
+    for p in $found; do alive "$p" && left=yes; done
+    [ "$left" ] || break
+    sleep 0.1
+done
 [ $# -eq 0 ] && exit 0
 for attempt in 1 2 3 4 5; do rm -rf -- "$@" 2>/dev/null && exit 0; sleep 0.2; done
 """
+"""Kills groups with all that descends from them (a worker's engines have sessions of their own), waits until they are gone,
+and removes the folders."""
 
 
 class Guard:

@@ -34,6 +34,28 @@ def is_listening(port: int) -> bool:
     return True
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that ``pid`` started, those that these started, and so on."""
+    found, look = list[int](), [pid]
+    while look:
+        more = _children(look.pop())
+        found += more
+        look += more
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    if Path("/proc/self/task").is_dir():
+        try:
+            texts = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+        except OSError:  # it ended meanwhile
+            return []
+        return [int(child) for text in texts for child in text.split()]
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=", "-o", "pid="], capture_output=True, check=False).stdout  # macOS
+    pairs = [line.split() for line in listed.splitlines()]
+    return [int(child) for parent, child in pairs if int(parent) == pid]
+
+
 class ManagedProcess:
     """One child process in a session and group of its own.
 
@@ -123,12 +145,15 @@ class ManagedProcess:
         return self.kill()
 
     def kill(self) -> int | None:
-        """SIGKILL for its whole group, and wait; its exit code. Doing so twice is fine."""
+        """SIGKILL for it, its group and all that descends from it, and wait; its exit code. Doing so twice is fine."""
         popen, guard = self._popen, self._guard
         if popen is None or guard is None:
             return self.exit_code
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
-            os.killpg(popen.pid, signal.SIGKILL)
+        if popen.poll() is None:
+            popen.send_signal(signal.SIGSTOP)  # so that it starts no other while we look
+            for pid in descendants(popen.pid):
+                _kill(os.kill, pid)
+        _kill(os.killpg, popen.pid)
         popen.wait()
         guard.release_group(popen.pid)
         if guard is not self._shared_guard:
@@ -152,3 +177,8 @@ class ManagedProcess:
             return ""
         tail = self._log.read_text(errors="replace").splitlines()[-lines:]
         return "; the end of its log:\n  " + "\n  ".join(tail) if tail else ""
+
+
+def _kill(kill: Callable[[int, int], None], pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+        kill(pid, signal.SIGKILL)

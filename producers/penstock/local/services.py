@@ -58,11 +58,7 @@ class LocalServices:
         self._say(f"Redis: {found} ({server})")
         self.redis.start()
         name = "the embedded broker" if self.is_embedded else "Apache Kafka"
-        self._say(
-            f"Kafka: {name}, because: {self._choice.why}"
-            if "asked" not in self._choice.why
-            else f"Kafka: {name}, {self._choice.why}"
-        )
+        self._say(f"Kafka: {name} ({self._choice.why})")
         if self.is_embedded:
             self._say(f"note: {EMBEDDED_WARNING}")
         self.kafka.start()

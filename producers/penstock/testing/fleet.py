@@ -16,13 +16,13 @@ from penstock_schemas.limits import Limits
 from penstock_schemas.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 __all__ = ["Fail", "FakeFleet", "ReceivedJob"]
 
 
 class FakeFleet:
-    """A fleet in memory. A job is run in `submit`, by the thread that submits it, so its outcome is there when `submit` returns.
+    """A fleet in memory. `submit` runs the job itself, in its caller's thread, so the outcome is there when it returns.
 
     Example::
 
@@ -36,7 +36,9 @@ class FakeFleet:
     `results_unreachable`, `advance`.
     """
 
-    def __init__(self, models: Mapping[str, Model] | None = None, *, fleet: str = "penstock", limits: Limits | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, Model] | None = None, *, fleet: str = "penstock", limits: Limits | None = None
+    ) -> None:
         self.jobs: list[ReceivedJob] = []
         """The jobs that workers have taken so far, in order."""
         self._names = Names(fleet)
@@ -71,7 +73,7 @@ class FakeFleet:
         )
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None, None, None]:
         """Within the block Kafka takes jobs and no worker does; they are run when the block is left."""
         self._paused = True
         try:
@@ -82,7 +84,7 @@ class FakeFleet:
                 self._work()
 
     @contextlib.contextmanager
-    def refusing(self, reason: str = "Broker: Not enough in-sync replicas") -> Iterator[None]:
+    def refusing(self, reason: str = "Broker: Not enough in-sync replicas") -> Generator[None, None, None]:
         """Within the block Kafka does not take the jobs that are submitted: DeliveryFailed, as the client tells of it."""
         self._refusing = reason
         try:
@@ -91,7 +93,7 @@ class FakeFleet:
             self._refusing = None
 
     @contextlib.contextmanager
-    def results_unreachable(self) -> Iterator[None]:
+    def results_unreachable(self) -> Generator[None, None, None]:
         """Within the block Redis is away."""
         self._store.available = False
         self._store.drop_subscriptions()

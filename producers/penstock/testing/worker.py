@@ -20,7 +20,7 @@ Model = Callable[[Arrays], Mapping[str, ArrayLike]]
 """Called once a job, with its inputs by name as the caller shaped them, rows first; answers outputs by name."""
 
 
-class Fail(Exception):  # noqa: N818 - raised to say so, not because something is in error
+class Fail(Exception):
     """For a model function to raise: its job fails with this code and message."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.MODEL_ERROR) -> None:
@@ -83,14 +83,31 @@ class FakeWorker:
     ) -> Answer:
         """Decode, run, encode. ``appended_ms`` is when the broker took the record, ``now_ms`` when a worker takes it."""
         records = Records.of(
-            [value], keys=[key.encode()], timestamps_ms=[appended_ms], offsets=[offset], headers={0: headers} if headers else None
+            [value],
+            keys=[key.encode()],
+            timestamps_ms=[appended_ms],
+            offsets=[offset],
+            headers={0: headers} if headers else None,
         )
         decoded = self._decoder.decode(records, now_ms)
         job_id = decoded.ids[0]
-        origin = f"{topic}-0-{offset}"
         group = decoded.groups[0] if decoded.groups else None
         request = group.request if group is not None else decoded.context.get(0, Request())
-        inputs = {name: stacked[0] for name, stacked in group.inputs.items()} if group is not None else {}
+        inputs = {} if group is None else {name: stacked[0] for name, stacked in group.inputs.items()}
+        if group is not None:
+            result = self._run(group, inputs, job_id, topic, offset, max(0, now_ms - appended_ms) * 1000)
+        elif decoded.errors:
+            result = decoded.errors[0][1]
+        else:
+            result = JobError(ErrorCode.DEADLINE_EXCEEDED, "the deadline had passed before the job's turn came")
+        if isinstance(result, JobError):
+            result = encode_failed(
+                id=job_id,
+                status="expired" if decoded.expired else "failed",
+                error=result,
+                request=request,
+                origin=f"{topic}-0-{offset}",
+            )
         job = ReceivedJob(
             id=job_id.decode(),
             topic=topic,
@@ -102,20 +119,9 @@ class FakeWorker:
             headers=tuple(headers),
             value=value,
         )
-        if group is not None:
-            result = self._run(group, inputs, job_id, topic, offset, max(0, now_ms - appended_ms) * 1000)
-        elif decoded.errors:
-            result = decoded.errors[0][1]
-        else:
-            result = JobError(ErrorCode.DEADLINE_EXCEEDED, "the deadline had passed before the job's turn came")
-        if isinstance(result, JobError):
-            status = "expired" if decoded.expired else "failed"
-            result = encode_failed(id=job_id, status=status, error=result, request=request, origin=origin)
         return Answer(job, result, request.reply_to)
 
-    def _run(
-        self, group: JobGroup, inputs: Arrays, job_id: bytes, topic: str, offset: int, queue_us: int
-    ) -> bytes | JobError:
+    def _run(self, group: JobGroup, inputs: Arrays, job_id: bytes, topic: str, offset: int, queue_us: int) -> bytes | JobError:
         found = self._find(group.request)
         if isinstance(found, JobError):
             return found
@@ -124,12 +130,12 @@ class FakeWorker:
             outputs = _call(served, inputs)
         except Fail as failure:
             return failure.error
-        except Exception as error:  # a model may raise whatever it likes: its job fails, as in the fleet
+        except Exception as error:  # noqa: BLE001 - a model may raise what it likes: its job fails, as in the fleet
             return JobError(ErrorCode.MODEL_ERROR, f"{type(error).__name__}: {error}")
         unknown = [output.name for output in group.request.outputs if output.name not in outputs]
         if unknown:
             return JobError(
-                ErrorCode.UNKNOWN_OUTPUT, f"the model has no output {unknown[0]!r}; its outputs: {', '.join(map(repr, outputs))}"
+                ErrorCode.UNKNOWN_OUTPUT, f"there is no output {unknown[0]!r}; the model has {', '.join(map(repr, outputs))}"
             )
         (encoded,) = encode_succeeded(
             group.request,
@@ -158,10 +164,10 @@ class FakeWorker:
             said = "the job names no model, and there is not just one" if name is None else f"there is no model {name!r}"
             return JobError(ErrorCode.UNKNOWN_MODEL, f"{said}; models: {served}")
         versions = self._models[name]
-        version = request.model_version or max(versions, key=lambda text: (text.isdecimal(), int(text) if text.isdecimal() else 0))
+        version = request.model_version or max(versions, key=lambda text: int(text) if text.isdecimal() else -1)
         if version not in versions:
             return JobError(
-                ErrorCode.UNKNOWN_VERSION, f"model {name!r} has no version {version!r}; versions: {', '.join(map(repr, versions))}"
+                ErrorCode.UNKNOWN_VERSION, f"model {name!r} has no version {version!r}; it has {', '.join(map(repr, versions))}"
             )
         return name, version, versions[version]
 
@@ -190,5 +196,3 @@ def _check_finite(arrays: Arrays, what: str, code: ErrorCode) -> None:
 
 def _rows(inputs: Arrays) -> int:
     return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
-
-

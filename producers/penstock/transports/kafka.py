@@ -75,7 +75,7 @@ class KafkaSink:
         producer = self._producer
         try:
             if headers:
-                producer.produce(topic, value=value, key=key, headers=headers)
+                producer.produce(topic, value=value, key=key, headers=[*headers])
             else:
                 producer.produce(topic, value=value, key=key)
         except BufferError as error:
@@ -121,12 +121,12 @@ class KafkaSink:
     def _refuse(self, error: KafkaError, size: int, broken: Producer) -> None:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             raise SinkRefused(f"the job is {size} bytes, more than max_job_bytes ({self._max_job_bytes}) allows")
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own codes are spelt with an underscore
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - a code of librdkafka's own
             self._replace(broken)
         raise SinkRefused(error.str())
 
     def _replace(self, broken: Producer) -> None:
-        """After a fatal error a producer takes nothing more: report what it still holds as refused, and go on with a new one."""
+        """After a fatal error a producer takes nothing more: tell of what it still holds, and go on with a new one."""
         with self._lock:
             if self._producer is not broken:
                 return

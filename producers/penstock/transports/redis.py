@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from penstock.transports import Hints, StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
-    from redis.client import PubSub
 
 CONNECTIONS = 4
 """One subscription, the watcher's two readers, and one for polls: however many jobs are waited for."""
 
 
 @contextlib.contextmanager
-def _redis_errors() -> Iterator[None]:
+def _redis_errors() -> Generator[None, None, None]:
     """Tell apart what may pass from what will not."""
     try:
         yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError, redis.exceptions.AuthorizationError) as error:
+    except (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError) as error:
         raise StoreRefused(f"Redis refuses this client: {error}") from error
-    except redis.exceptions.ClusterCrossSlotError as error:
+    except exceptions.ClusterCrossSlotError as error:
         raise StoreRefused("Redis is a Cluster; Penstock needs one primary (replicas and Sentinel are fine)") from error
     except (redis.RedisError, OSError) as error:
         raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
@@ -36,7 +36,7 @@ def _redis_errors() -> Iterator[None]:
 class RedisHints:
     """One subscription; made by :meth:`RedisStore.subscribe`."""
 
-    def __init__(self, pubsub: PubSub) -> None:
+    def __init__(self, pubsub: Any) -> None:
         self._pubsub = pubsub
 
     def next(self, timeout: float) -> bytes | None:
@@ -45,7 +45,7 @@ class RedisHints:
                 message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout)
         except (StoreUnavailable, StoreRefused):
             raise
-        except Exception as error:  # close() in another thread takes the socket away under redis-py, which fails in its own ways
+        except Exception as error:  # close() elsewhere takes the socket from under redis-py, which fails in many ways
             raise StoreUnavailable(f"the subscription was lost: {error!r}") from error
         return None if message is None else cast("bytes", message["data"])
 
@@ -67,7 +67,8 @@ class RedisStore:
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
         self._timeout = timeout
         # Retries are the watcher's, within its callers' times: a call here is tried once.
-        self._pool = redis.BlockingConnectionPool.from_url(
+        # redis-py's own types leave half of this open: the two seams here, _pool and _redis, are Any.
+        self._pool: Any = cast("Any", redis.BlockingConnectionPool).from_url(
             url,
             max_connections=CONNECTIONS,
             timeout=timeout,
@@ -78,7 +79,7 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        self._redis = redis.Redis(connection_pool=self._pool)
+        self._redis: Any = redis.Redis(connection_pool=self._pool)
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         with _redis_errors():

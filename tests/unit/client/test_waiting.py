@@ -18,7 +18,10 @@ from penstock.waiting import Watcher
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from penstock.waiting import Found
+    from penstock.transports import Hints
+    from penstock.waiting import Found, Notify
+
+    Box = queue.SimpleQueue[tuple[str, Found]]
 
 
 class CountingStore(MemoryStore):
@@ -31,7 +34,7 @@ class CountingStore(MemoryStore):
         self.asked.append(list(keys))
         return super().get_many(keys)
 
-    def subscribe(self, channel: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - as the parent's
+    def subscribe(self, channel: str) -> Hints:
         self.subscriptions += 1
         return super().subscribe(channel)
 
@@ -39,9 +42,6 @@ class CountingStore(MemoryStore):
         self.set_first("f:result:" + job_id, value)
         if hint:
             self.publish("f:wake:me", job_id.encode())
-
-
-Box = "queue.SimpleQueue[tuple[str, Found]]"
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def watcher(store: CountingStore) -> Iterator[Watcher]:
     assert not [thread.name for thread in threading.enumerate() if thread.name in {"penstock-hints", "penstock-net"}]
 
 
-def box_for(box: Box):  # type: ignore[no-untyped-def] # noqa: ANN201 - a Notify
+def box_for(box: Box) -> Notify:
     def notify(job_id: str, found: Found) -> None:
         box.put((job_id, found))
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from penstock_schemas.errors import ErrorCode, JobError
+from penstock_schemas.errors import JobError
 from penstock_schemas.outcomes import encode_failed, encode_succeeded
 from penstock_worker.engine.runner import Ran
-from penstock_worker.engine.wire import Answer, Stats
+from penstock_worker.engine.wire import Answer, Failure, Stats
+from penstock_worker.limits import too_large_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,9 +33,11 @@ class Answers:
         """
         block, begin, end = ran.piece
         wait_us = np.full(end - begin, max(0, int((started_at - block.ready_at) * 1e6)), np.int64)
-        good = np.arange(begin, end) if not ran.failed else np.array([j for j in range(begin, end) if j - begin not in ran.failed])
+        good = (
+            np.arange(begin, end) if not ran.failed else np.array([j for j in range(begin, end) if j - begin not in ran.failed])
+        )
         values: list[bytes] = []
-        failures: dict[int, tuple[str, str, str]] = {}
+        failures: dict[int, Failure] = {}
         if len(good):
             outputs = ran.outputs if not ran.failed else {name: array[good - begin] for name, array in ran.outputs.items()}
             encoded = _encode(block, good, outputs, wait_us[good - begin], infer_us, ran.batch_rows)
@@ -42,27 +45,26 @@ class Answers:
                 if isinstance(value, bytes) and len(value) <= self._limit:
                     values.append(value)
                     continue
-                error = value if isinstance(value, JobError) else self._too_large(len(value))
+                error = value if isinstance(value, JobError) else too_large_error(len(value), self._limit)
                 values.append(_failed_of(block, job, error))
-                failures[int(block.indices[job])] = error.code.value, error.message, ""
+                failures[int(block.indices[job])] = Failure(error.code.value, error.message, "")
         for job, (error, evidence) in ran.failed.items():
             values.append(_failed_of(block, begin + job, error))
-            failures[int(block.indices[begin + job])] = error.code.value, error.message, evidence
-        order = good if not ran.failed else np.concatenate([good, np.array([begin + job for job in ran.failed])]).astype(np.int64)
+            failures[int(block.indices[begin + job])] = Failure(error.code.value, error.message, evidence)
+        order = (
+            good if not ran.failed else np.concatenate([good, np.array([begin + job for job in ran.failed])]).astype(np.int64)
+        )
         keys = None if block.keys_are_ids else [block.ids[job] for job in order.tolist()]
         return Answer(block.sequence, block.indices[order].tobytes(), keys, values, failures), wait_us
 
-    def _too_large(self, size: int) -> JobError:
-        return JobError(
-            ErrorCode.OUTCOME_TOO_LARGE,
-            f"the outcome takes {size} bytes, and the outcomes topic {self._limit}: ask for fewer outputs, or raise topics.max_outcome_bytes",
-        )
-
 
 class Refusal(NamedTuple):
-    """A job that never reaches a batch. ``origin`` is ``topic-partition-offset``; ``request`` as far as it is known."""
+    """A job that never reaches a batch: ``place`` is its index in the delivery.
 
-    index: int
+    ``origin`` is ``topic-partition-offset``; ``request`` is there as far as it is known.
+    """
+
+    place: int
     id: bytes
     origin: str
     error: JobError
@@ -74,10 +76,10 @@ def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
     """The answer for jobs that never reach a batch; expired ones get no dead letter."""
     return Answer(
         sequence,
-        np.array([refusal.index for refusal in refusals], np.int32).tobytes(),
+        np.array([refusal.place for refusal in refusals], np.int32).tobytes(),
         [refusal.id for refusal in refusals],
         [failed_record(r.id, r.origin, r.error, r.request, attempt, status=r.status) for r in refusals],
-        {r.index: (r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
+        {r.place: Failure(r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
     )
 
 
@@ -124,18 +126,24 @@ def stats(ran: list[Ran], infer_us: int, encode_us: int, waits: list[NDArray[np.
 
 
 def _encode(
-    block: Block, jobs: NDArray[np.int64], outputs: dict[str, NDArray[Any]], wait_us: NDArray[np.int64], infer_us: int, batch_rows: int
+    block: Block,
+    jobs: NDArray[np.int_],
+    outputs: dict[str, NDArray[Any]],
+    wait_us: NDArray[np.int64],
+    infer_us: int,
+    batch_rows: int,
 ) -> list[bytes | JobError]:
     begin = time.perf_counter_ns()
     chosen = outputs
     if block.request.outputs:
         chosen = {output.name: outputs[output.name] for output in block.request.outputs}
-    whole = len(jobs) == block.jobs
+    places: list[int] = jobs.tolist()
+    ids = block.ids if len(jobs) == block.jobs else [block.ids[place] for place in places]
     return encode_succeeded(
         block.request,
         model_name=block.route.version.name,
         model_version=block.route.version.version,
-        ids=block.ids if whole else [block.ids[job] for job in jobs.tolist()],
+        ids=ids,
         topic=block.topic,
         partitions=block.partitions[jobs],
         offsets=block.offsets[jobs],

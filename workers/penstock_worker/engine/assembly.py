@@ -56,7 +56,7 @@ class Policy:
 @dataclass(slots=True)
 class _Lane(Generic[B]):
     policy: Policy
-    blocks: deque[B] = field(default_factory=deque)
+    blocks: deque[B] = field(default_factory=deque[B])
     cursor: int = 0
     """Jobs of the head block that are taken already."""
     rows: int = 0
@@ -87,7 +87,11 @@ class Assembler(Generic[B]):
 
     def take(self, now: float) -> list[Piece[B]]:
         """The next due batch, or an empty list."""
-        due = [(lane.blocks[0].ready_at, i, key) for i, (key, lane) in enumerate(self._lanes.items()) if self._due_in(lane, now) <= 0]
+        due = [
+            (lane.blocks[0].ready_at, i, key)
+            for i, (key, lane) in enumerate(self._lanes.items())
+            if self._due_in(lane, now) <= 0
+        ]
         if not due:
             return []
         key = min(due)[2]

@@ -52,4 +52,4 @@ class ModelUnreadableError(Exception):
 
 def open_backend(module: str, device: str, cpu_threads: int) -> Backend:
     """The backend of ``module`` on ``device`` (``cpu``, or ``gpu:N``), with ``cpu_threads`` threads (0: one a core)."""
-    return cast(Backend, importlib.import_module(module).open_backend(device, cpu_threads))
+    return cast("Backend", importlib.import_module(module).open_backend(device, cpu_threads))

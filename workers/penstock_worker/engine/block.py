@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Jobs of one request, stacked: ``inputs`` are of shape (jobs, \\*shape). Columns run in step, one item a job.
+    r"""Jobs of one request, stacked: ``inputs`` are of shape (jobs, \\*shape). Columns run in step, one item a job.
 
     ``indices`` are positions in the delivery ``sequence``; ``queue_us`` is the time from the broker's append to decoding;
     ``ready_at`` is monotonic seconds.

@@ -67,7 +67,8 @@ class Catalog:
         if version is None:
             known = ", ".join(versions)
             return JobError(
-                ErrorCode.UNKNOWN_VERSION, f"model {name!r} is not served in version {request.model_version!r}: it is in {known}"
+                ErrorCode.UNKNOWN_VERSION,
+                f"model {name!r} is not served in version {request.model_version!r}: it is in {known}",
             )
         signature_name = request.signature if request.signature is not None else version.settings.signature
         signature = version.signatures.get(signature_name)
@@ -106,7 +107,9 @@ def find_versions(name: str, settings: ModelSettings) -> dict[str, Path]:
         return {"1": root}
     if not root.is_dir():
         raise ModelUnreadableError(f"model {name!r}: there is no folder {root}")
-    found = {folder.name: path for folder in root.iterdir() if folder.name.isdecimal() and (path := _model_in(folder)) is not None}
+    found = {
+        folder.name: path for folder in root.iterdir() if folder.name.isdecimal() and (path := _model_in(folder)) is not None
+    }
     if not found:
         raise ModelUnreadableError(
             f"model {name!r}: {root} holds no version: it should hold folders with a number for a name, "
@@ -118,7 +121,9 @@ def find_versions(name: str, settings: ModelSettings) -> dict[str, Path]:
     elif settings.versions != "all":
         missing = [version for version in settings.versions if version not in found]
         if missing:
-            raise ModelUnreadableError(f"model {name!r}: version {missing[0]} is not in {root}, which holds {', '.join(rising)}")
+            raise ModelUnreadableError(
+                f"model {name!r}: version {missing[0]} is not in {root}, which holds {', '.join(rising)}"
+            )
         rising = sorted(settings.versions, key=int)
     return {version: found[version] for version in rising}
 

@@ -18,8 +18,6 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from penstock_schemas.jobs import JobDecoder
-from penstock_worker.limits import limits_of
-from penstock_worker.logs import configure_logs
 from penstock_schemas.settings import Settings
 from penstock_worker.engine import wire
 from penstock_worker.engine.answers import Answers, stats
@@ -30,6 +28,8 @@ from penstock_worker.engine.reader import Reader
 from penstock_worker.engine.runner import run
 from penstock_worker.engine.slots import Slots
 from penstock_worker.engine.wire import Answer, Kind, Stats
+from penstock_worker.limits import limits_of
+from penstock_worker.logs import configure_logs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,8 +125,10 @@ class Engine:
                     self._changed.notify()
         except (EOFError, OSError):
             os._exit(0)  # the parent is gone: what was in flight is another worker's now
-        except BaseException:
-            sys.excepthook(*sys.exc_info())  # a bug of ours, not a job's: the parent restarts us and keeps the jobs
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must notice
+            sys.excepthook(
+                type(error), error, error.__traceback__
+            )  # a bug of ours, not a job's: the parent restarts us and keeps the jobs
             os._exit(1)
 
     def _take(self, slot: int, sequence: int) -> None:
@@ -136,7 +138,9 @@ class Engine:
         self._send(wire.token(Kind.DELIVERY_READ, slot))
         with self._changed:
             for block in blocks:
-                inner = tuple((spec.name, spec.shape[1:] if block.route.policy.batched else spec.shape) for spec in block.request.inputs)
+                inner = tuple(
+                    (spec.name, spec.shape[1:] if block.route.policy.batched else spec.shape) for spec in block.request.inputs
+                )
                 self._assembler.add((id(block.route.version), block.route.signature_name, inner), block.route.policy, block)
             if refused is not None:
                 self._refused.append(refused)
@@ -159,7 +163,10 @@ def _cut(answer: Answer, limit: int) -> list[Answer]:
 
 
 def main(argv: list[str]) -> None:
-    """Run an engine: ``SOCKET DELIVERIES ANSWERS COUNT SIZE COUNT SIZE DEVICE``, descriptors and numbers; settings on the socket."""
+    """Run an engine: ``SOCKET DELIVERIES ANSWERS COUNT SIZE COUNT SIZE DEVICE``.
+
+    Three descriptors, the number and size of slots of either kind, and the device; the settings come on the socket.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent decides when to end
     socket_fd, deliveries_fd, answers_fd, *sizes = map(int, argv[:7])
@@ -169,7 +176,9 @@ def main(argv: list[str]) -> None:
     configure_logs(settings.worker, "engine")
     deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
     answers = Slots(answers_fd, sizes[2], sizes[3])
-    catalog = load_catalog(settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode())))
+    catalog = load_catalog(
+        settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode()))
+    )
     decoder = JobDecoder(limits_of(settings))
     engine = Engine(pipe, deliveries, answers, settings, Reader(decoder, catalog))
     # Warm-up left a heap that never goes away: without this, each collection would walk all of TensorFlow's objects.
@@ -177,6 +186,7 @@ def main(argv: list[str]) -> None:
     gc.freeze()
     # The reader must not wait out the default 5 ms while the model thread holds the interpreter between two calls.
     sys.setswitchinterval(0.0005)
-    pipe.send_bytes(wire.token(Kind.READY, body=json.dumps({name: list(versions) for name, versions in catalog.models.items()}).encode()))
+    pipe.send_bytes(
+        wire.token(Kind.READY, body=json.dumps({name: list(versions) for name, versions in catalog.models.items()}).encode())
+    )
     engine.run()
-

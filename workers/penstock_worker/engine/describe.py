@@ -47,7 +47,11 @@ def _versions(loaded: Mapping[str, Version]) -> list[dict[str, Any]]:
         {
             "version": number,
             "signatures": {
-                name: {"batched": version.policy(name).batched, "inputs": _ports(facade.inputs), "outputs": _ports(facade.outputs)}
+                name: {
+                    "batched": version.policy(name).batched,
+                    "inputs": _ports(facade.inputs),
+                    "outputs": _ports(facade.outputs),
+                }
                 for name, facade in version.signatures.items()
             },
         }
@@ -56,7 +60,10 @@ def _versions(loaded: Mapping[str, Version]) -> list[dict[str, Any]]:
 
 
 def _ports(ports: Mapping[str, Port]) -> list[dict[str, Any]]:
-    return [{"name": name, "datatype": port.datatype, "shape": None if port.shape is None else list(port.shape)} for name, port in ports.items()]
+    return [
+        {"name": name, "datatype": port.datatype, "shape": None if port.shape is None else list(port.shape)}
+        for name, port in ports.items()
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:

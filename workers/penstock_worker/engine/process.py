@@ -50,7 +50,9 @@ class EngineProcess:
         worker, topics = settings.worker, settings.topics
         size = max(worker.delivery_bytes, topics.max_job_bytes) + worker.delivery_records * 64 + _SLACK
         self._deliveries = Slots.create("penstock-deliveries", worker.window, size)
-        self._answers = Slots.create("penstock-answers", _ANSWER_SLOTS, max(worker.delivery_bytes, topics.max_outcome_bytes) + _SLACK)
+        self._answers = Slots.create(
+            "penstock-answers", _ANSWER_SLOTS, max(worker.delivery_bytes, topics.max_outcome_bytes) + _SLACK
+        )
         self._free: deque[int] = deque()
         self._suspects: list[tuple[int, NDArray[np.int32]]] = []
         self._pipe: Connection

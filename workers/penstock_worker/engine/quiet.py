@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Generator[None]:
     """Hold back what is written to the process' stderr, by C++ code too; it is shown where the block raises."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

@@ -101,7 +101,8 @@ class Reader:
         jobs = len(group.indices)
         bad = {} if route.version.settings.allow_non_finite else non_finite_jobs(group.inputs, jobs)
         for job, name in bad.items():
-            message = f"input {name!r} holds NaN or infinity (as {group.inputs[name].dtype}); model {route.version.name!r} takes finite numbers only"
+            what = f"input {name!r} holds NaN or infinity (as {group.inputs[name].dtype})"
+            message = f"{what}; model {route.version.name!r} takes finite numbers only"
             error = JobError(ErrorCode.NON_FINITE_INPUT, message)
             refusals.append(_refusal(arrived, decoded, int(group.indices[job]), error, group.request))
         return np.array([job for job in range(jobs) if job not in bad], np.int64) if bad else np.arange(jobs)

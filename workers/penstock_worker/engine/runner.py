@@ -27,12 +27,12 @@ _EVIDENCE = 8000
 
 @dataclass(slots=True)
 class Ran:
-    """What came of one piece. ``outputs`` are stacked like a block's inputs; ``failed`` jobs, by index in the piece, have none."""
+    """What came of one piece. ``outputs`` are stacked like a block's inputs; ``failed``: by index in the piece."""
 
     piece: Piece[Block]
     outputs: Arrays
     batch_rows: int
-    failed: dict[int, tuple[JobError, str]] = field(default_factory=dict)
+    failed: dict[int, tuple[JobError, str]] = field(default_factory=dict[int, tuple[JobError, str]])
 
 
 def run(pieces: list[Piece[Block]]) -> list[Ran]:
@@ -40,7 +40,7 @@ def run(pieces: list[Piece[Block]]) -> list[Ran]:
     route = pieces[0].block.route
     try:
         outputs = _outputs(route, pieces)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a model or a transform may raise anything
         if sum(piece.jobs for piece in pieces) == 1:
             failure = _job_error(route, error), traceback.format_exc()[-_EVIDENCE:]
             return [Ran(pieces[0], {}, pieces[0].rows, {0: failure})]
@@ -70,7 +70,9 @@ def call(route: Route, inputs: Arrays, rows: int) -> Arrays:
         outputs = transform.after(outputs)
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
-            raise ValueError(f"output {name!r} has shape {list(array.shape)} for a batch of {rows} rows: axis 0 must be the rows")
+            raise ValueError(
+                f"output {name!r} has shape {list(array.shape)} for a batch of {rows} rows: axis 0 must be the rows"
+            )
     return outputs
 
 
@@ -148,7 +150,10 @@ def warm_up(route: Route, budget_bytes: int) -> float:
     signature = route.version.model.signatures[route.signature_name]
     sizes = route.version.settings.allowed_batch_sizes or [1, route.policy.max_rows]
     for rows in sizes if route.policy.batched else [1]:
-        inputs = {name: _sample(port.datatype, port.shape, rows, route.policy.batched) for name, port in signature.inputs.items()}
+        inputs = {
+            name: _sample(port.datatype, port.shape, rows, batched=route.policy.batched)
+            for name, port in signature.inputs.items()
+        }
         if sum(array.nbytes for array in inputs.values()) > budget_bytes and rows > 1:
             break
         try:
@@ -158,7 +163,7 @@ def warm_up(route: Route, budget_bytes: int) -> float:
     return time.perf_counter() - begin
 
 
-def _sample(datatype: str, shape: tuple[int, ...] | None, rows: int, batched: bool) -> NDArray[np.generic]:
+def _sample(datatype: str, shape: tuple[int, ...] | None, rows: int, *, batched: bool) -> NDArray[np.generic]:
     from penstock_schemas.datatypes import DATATYPES
 
     dims = [1 if d == -1 else d for d in (shape or ())]

@@ -10,23 +10,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from penstock_schemas.datatypes import DATATYPES
+from penstock_worker.engine.backend import Arrays, LoadedModel, ModelUnreadableError, OutOfMemoryError
 from penstock_worker.engine.quiet import quiet_stderr
+from penstock_worker.engine.signature import Port, Signature
 
 # Before TensorFlow is imported: its C++ side reads this once. A user's own value stands.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 with quiet_stderr():  # what it says at import bypasses that level, and would stand in every worker's log
-    import tensorflow as tf
+    import tensorflow  # noqa: ICN001  # tf is its name with a type
 
-from penstock_schemas.datatypes import DATATYPES
-from penstock_worker.engine.backend import Arrays, LoadedModel, ModelUnreadableError, OutOfMemoryError
-from penstock_worker.engine.signature import Port, Signature
+tf: Any = tensorflow  # it publishes no types
 
-_OIP_BY_DTYPE = {tf.as_dtype(datatype.dtype): name for name, datatype in DATATYPES.items() if name != "BYTES"} | {tf.string: "BYTES"}
+_OIP_BY_DTYPE = {tf.as_dtype(datatype.dtype): name for name, datatype in DATATYPES.items() if name != "BYTES"} | {
+    tf.string: "BYTES"
+}
 
 
 class _Model:
@@ -68,7 +71,7 @@ class TensorFlowBackend:
             except (AttributeError, ValueError, KeyError) as modern:
                 try:
                     return _load_in_session(path)
-                except Exception:
+                except Exception:  # noqa: BLE001  # whatever it says, the modern loader's reason is the one to tell
                     raise modern from None
         except ModelUnreadableError:
             raise
@@ -82,7 +85,9 @@ def open_backend(device: str, cpu_threads: int) -> TensorFlowBackend:
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif not gpus:
-        raise ModelUnreadableError(f"device {device} was asked for, and TensorFlow sees no GPU: install penstock[gpu] or set devices to cpu")
+        raise ModelUnreadableError(
+            f"device {device} was asked for, and TensorFlow sees no GPU: install penstock[gpu] or set devices to cpu"
+        )
     else:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -157,7 +162,7 @@ def _load_keras(path: Path) -> _Model:
     def serve(**arrays: Any) -> dict[str, Any]:
         outputs = model(next(iter(arrays.values())) if single else [arrays[name] for name in specs], training=False)
         if isinstance(outputs, Mapping):
-            return dict(outputs)
+            return dict(cast("Mapping[str, Any]", outputs))
         return dict(zip(output_names, tf.nest.flatten(outputs), strict=True))
 
     function = tf.function(serve).get_concrete_function(**specs)
@@ -174,7 +179,9 @@ def _port(path: Path, name: str, spec: Any) -> Port:
     datatype = _OIP_BY_DTYPE.get(spec.dtype)
     if datatype is None:
         known = ", ".join(_OIP_BY_DTYPE.values())
-        raise ModelUnreadableError(f"{path}: tensor {name!r} has dtype {spec.dtype.name}, which the protocol cannot carry: {known}")
+        raise ModelUnreadableError(
+            f"{path}: tensor {name!r} has dtype {spec.dtype.name}, which the protocol cannot carry: {known}"
+        )
     if spec.shape.rank is None:
         return Port(datatype, None)
     return Port(datatype, tuple(-1 if dimension is None else int(dimension) for dimension in spec.shape))

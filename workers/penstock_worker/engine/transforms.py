@@ -17,7 +17,7 @@ It runs in the engine. What it raises is the error of the job that made it raise
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from penstock_schemas.datatypes import DATATYPES
 from penstock_worker.engine.backend import Arrays, ModelUnreadableError, OutOfMemoryError
@@ -67,7 +67,7 @@ class Transform:
             raise TransformError(f"{hook} raised {type(error).__name__}: {error}") from error
         if not isinstance(result, dict):
             raise TransformError(f"{hook} returned {type(result).__name__}, not a dict of arrays")
-        return result
+        return cast("Arrays", result)
 
 
 def _ports(spec: str, what: str, declared: object) -> dict[str, Port] | None:
@@ -79,5 +79,7 @@ def _ports(spec: str, what: str, declared: object) -> dict[str, Port] | None:
         raise ModelUnreadableError(f'transform {spec}: {what} must be like {{"jpeg": ("BYTES", (-1,))}}: {error}') from error
     for name, port in ports.items():
         if port.datatype not in DATATYPES:
-            raise ModelUnreadableError(f"transform {spec}: {what} {name!r} has datatype {port.datatype!r}: one of {', '.join(DATATYPES)}")
+            raise ModelUnreadableError(
+                f"transform {spec}: {what} {name!r} has datatype {port.datatype!r}: one of {', '.join(DATATYPES)}"
+            )
     return ports

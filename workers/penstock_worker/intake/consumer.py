@@ -1,4 +1,4 @@
-"""Owns the consumer of the jobs topics: joining the group, fetching, pausing, committing. One thread, and no other, calls it."""
+"""Owns the consumer of the jobs topics: joining the group, fetching, pausing, committing. One thread alone calls it."""
 
 from __future__ import annotations
 
@@ -50,19 +50,20 @@ class Intake:
         """Whether the group has answered at least once, with partitions or without."""
         self.down = False
         """Whether no broker can be reached, as far as the client knows."""
-        self._consumer = Consumer(consumer_properties(settings, settings.names.workers_group) | {
-            "error_cb": self._on_error,
-            "on_commit": self._on_commit,
-        })
+        self._consumer = Consumer(
+            consumer_properties(settings, settings.names.workers_group)
+            | {
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            }
+        )
 
     @property
     def topics(self) -> list[str]:
         return self._topics
 
     def subscribe(self) -> None:
-        self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self, timeout: float, most: int) -> list[Message]:
         """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
@@ -91,12 +92,15 @@ class Intake:
             self._consumer.resume(self._consumer.assignment())
 
     def commit(self, positions: Mapping[ledger.TopicPartition, int], *, wait: bool = False) -> None:
-        """Commit next offsets. ``wait``: until the broker answered; a failure is logged, for the next owner repeats the jobs."""
+        """Commit next offsets. ``wait``: until the broker answered. A failure is logged: the next owner repeats the jobs."""
         if not positions:
             return
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self.commit_failed = True
             self._log.warning("commit failed; its jobs may be repeated", error=str(error), partitions=len(offsets))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ class Delivery:
         self.headers = headers
         self.bytes = sum(map(len, filter(None, values)))
         self.entries: list[Entry] = []
-        self.which: list[int] | None = None
+        self.which: NDArray[np.int32] | None = None
         self.sequence = -1
         self.attempt = 1
         self.solo = False
@@ -71,7 +72,7 @@ class Delivery:
         return len(self.values)
 
     def entry(self, index: int) -> Entry:
-        return self.entries[0 if self.which is None else self.which[index]]
+        return self.entries[0 if self.which is None else int(self.which[index])]
 
     def answer(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Mark ``indices`` as answered; returns those that were not before (an engine that died may have said them already)."""
@@ -96,7 +97,7 @@ class Delivery:
             {new: self.headers[old] for new, old in enumerate(chosen) if old in self.headers},
         )
         again.entries = self.entries
-        again.which = None if self.which is None else [self.which[i] for i in chosen]
+        again.which = None if self.which is None else self.which[chosen]
         again.attempt = attempt
         again.solo = solo
         return again
@@ -108,7 +109,7 @@ def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
     return Delivery(
         topic,
         [m.value() for m in messages],
-        [m.key() for m in messages],  # type: ignore[misc]  # the stubs allow str: consumers without deserializers give bytes
+        [m.key() for m in messages],
         np.fromiter([m.timestamp()[1] for m in messages], np.int64, count),
         np.fromiter([m.partition() for m in messages], np.int32, count),
         np.fromiter([m.offset() for m in messages], np.int64, count),
@@ -116,7 +117,7 @@ def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
     )
 
 
-def runs(partitions: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """The stretches ``(begin, end)`` of equal neighbours in ``partitions``."""
-    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+def runs(column: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """The stretches ``(begin, end)`` of equal neighbours in ``column``, which is not empty."""
+    edges = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
+    return list(itertools.pairwise(edges))

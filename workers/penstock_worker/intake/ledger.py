@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(slots=True)
 class _Partition:
-    entries: deque[Entry] = field(default_factory=deque)
+    entries: deque[Entry] = field(default_factory=deque[Entry])
     expected: int | None = None
     """The offset that the next record should have; unknown until the first one."""
     position: int | None = None

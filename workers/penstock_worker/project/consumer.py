@@ -117,8 +117,8 @@ class OutcomeConsumer:
                 return None
         return Records(
             partition=messages[0].partition() or 0,
-            keys=cast("list[bytes | None]", list(map(Message.key, messages))),
-            values=cast("list[bytes | None]", list(map(Message.value, messages))),
+            keys=list(map(Message.key, messages)),
+            values=list(map(Message.value, messages)),
             timestamps=[time for _, time in map(Message.timestamp, messages)],
             offsets=cast("list[int]", list(map(Message.offset, messages))),
         )
@@ -206,8 +206,8 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
         "check.crcs": True,
         # Once the prefetch is full, the default of 1000 stops fetching for a second.
         "fetch.queue.backoff.ms": 5,
-        "queued.max.messages.kbytes": 16 * 1024,  # a few batches; the default of 64 MiB would be most of the process
-        "fetch.message.max.bytes": 1024 * 1024,  # a larger record is still fetched, alone
+        "queued.max.messages.kbytes": 4 * 1024,  # a few batches; the default of 64 MiB would be most of the process
+        "fetch.message.max.bytes": 512 * 1024,  # a larger record is still fetched, alone
         "fetch.max.bytes": max(8 * 1024 * 1024, largest),
         "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),
         **kafka.properties,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
-from hiredis import pack_command
+import hiredis
 from redis import ConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -51,6 +51,8 @@ class RedisStore:
             client_name="penstock-projector",
         )
         self._timeout = settings.timeout
+        pack: Any = hiredis.pack_command  # its types say that a command has one argument
+        self._pack: Callable[[tuple[bytes, ...]], bytes] = pack
         self._probe = f"{names.fleet}:position:probe".encode()
         self._connection: Any = None
         self._under_way: deque[tuple[int, int]] = deque()  # (changes, announcements) of each send
@@ -98,10 +100,10 @@ class RedisStore:
         connection = self._connected()
         try:
             # hiredis' own packing: what redis-py does before it calls this looks at every argument once more.
-            packed = [pack_command(self._command(change)) for change in changes]
+            packed = [self._pack(self._command(change)) for change in changes]
             for client, ids in announce.items():
-                packed.append(pack_command((b"PUBLISH", self._names.wake_channel(client).encode(), b"\n".join(ids))))
-            connection.send_packed_command([b"".join(packed)], check_health=False)
+                packed.append(self._pack((b"PUBLISH", self._names.wake_channel(client).encode(), b"\n".join(ids))))
+            connection.send_packed_command(packed, check_health=False)
         except (exceptions.RedisError, OSError) as error:
             raise self._failed(error) from error
         self._under_way.append((len(changes), len(announce)))

@@ -44,7 +44,7 @@ class Store(Protocol):
         ...
 
     def read(self, partitions: Sequence[int]) -> Standing:
-        """The positions of ``partitions``, in their order. Not while changes are under way."""
+        """The positions of ``partitions``, in their order. Needed before the first change; not while changes are under way."""
         ...
 
     def send(self, changes: Sequence[Change], announce: Mapping[str, Sequence[bytes]]) -> None:

@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from penstock_schemas.dead import Letter, build_gap_letter, build_letter
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.outcomes import decode_outcome, encode_failed
+from penstock_schemas.topics import LETTER_OVERHEAD
+from penstock_worker.limits import too_large_error
 
 if TYPE_CHECKING:
+    from penstock_schemas.settings import Settings
+    from penstock_worker.engine.wire import Failure
     from penstock_worker.intake.delivery import Delivery
     from penstock_worker.intake.ledger import TopicPartition
 
 
-class Letter(NamedTuple):
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes | None]]
+class Letters:
+    """Writes one worker's letters."""
 
+    def __init__(self, settings: Settings, worker: str) -> None:
+        self._limit = settings.topics.max_job_bytes + LETTER_OVERHEAD
+        self._worker = worker
 
-def job_letter(
-    delivery: Delivery, index: int, job_id: bytes, failure: tuple[str, str, str], worker: str, limit: int
-) -> Letter:
-    return Letter(job_id, delivery.values[index] or b"", [("penstock-error-code", failure[0].encode())])
+    def job(self, delivery: Delivery, index: int, job_id: bytes, failure: Failure) -> Letter:
+        """The letter for one failed job: its own bytes and headers untouched, and what happened."""
+        return build_letter(
+            delivery.values[index] or b"",
+            max_bytes=self._limit,
+            job_id=job_id,
+            origin=f"{delivery.topic}-{delivery.partitions[index]}-{delivery.offsets[index]}",
+            origin_timestamp_ms=int(delivery.timestamps_ms[index]),
+            attempt=delivery.attempt,
+            error=JobError(ErrorCode(failure.code), failure.message),
+            evidence=failure.evidence,
+            worker=self._worker,
+            time_ms=_now_ms(),
+            original=delivery.headers.get(index, ()),
+        )
 
-
-def gap_letter(partition: TopicPartition, first: int, last: int, worker: str) -> Letter:
-    return Letter(b"", b"", [("penstock-gap", f"{first}-{last}".encode())])
+    def gap(self, partition: TopicPartition, first: int, last: int) -> Letter:
+        """The letter for offsets ``first`` to ``last``, which retention deleted unread."""
+        topic, number = partition
+        return build_gap_letter(topic=topic, partition=number, first=first, last=last, worker=self._worker, time_ms=_now_ms())
 
 
 def too_large_outcome(value: bytes) -> bytes:
     """The failed outcome that takes the place of one that the topic refused for its size."""
     outcome = decode_outcome(value)
-    error = JobError(
-        ErrorCode.OUTCOME_TOO_LARGE,
-        f"the outcome takes {len(value)} bytes, which is more than the outcomes topic takes: ask for fewer outputs, or raise topics.max_outcome_bytes",
-    )
     return encode_failed(
         id=outcome.id.encode(),
         status="failed",
-        error=error,
+        error=too_large_error(len(value), None),
         model_name=outcome.model_name,
         model_version=outcome.model_version,
         origin=outcome.origin or "",
@@ -47,3 +61,7 @@ def too_large_outcome(value: bytes) -> bytes:
         generation=outcome.generation,
         reply_to=outcome.reply_to,
     )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

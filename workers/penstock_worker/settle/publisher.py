@@ -14,16 +14,17 @@ import numpy as np
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from penstock_worker.settle.letters import Letter, gap_letter, job_letter, too_large_outcome
+from penstock_worker.intake.delivery import runs
+from penstock_worker.settle.letters import Letters, too_large_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from confluent_kafka import Message
     from numpy.typing import NDArray
 
     from penstock_schemas.settings import Settings
-    from penstock_worker.engine.wire import Answer
+    from penstock_worker.engine.wire import Answer, Failure
     from penstock_worker.intake.delivery import Delivery
     from penstock_worker.intake.ledger import Entry, TopicPartition
 
@@ -87,8 +88,7 @@ class Publisher:
     """The producer's side of a worker."""
 
     def __init__(self, settings: Settings, worker: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._worker = worker
+        self._letters = Letters(settings, worker)
         self._clock = clock
         self._log = structlog.get_logger("penstock.settle")
         self._outcomes = settings.names.outcomes
@@ -108,33 +108,38 @@ class Publisher:
         Jobs that failed get their dead letter first.
         """
         said = np.frombuffer(answer.indices, np.int32)
-        places = range(len(said)) if len(indices) == len(said) else np.flatnonzero(np.isin(said, indices)).tolist()
-        keys, values = answer.keys, answer.values
-        if not answer.failures and keys is None and delivery.which is None and len(indices) == len(said):
-            confirmed = _Confirmation(self, delivery.entries[0])
-            own = delivery.keys
-            self._produce_all([own[i] for i in said.tolist()], values, confirmed)
+        if not answer.failures and len(indices) == len(said):
+            self._publish_whole(delivery, answer, said)
             return
-        confirmations: dict[int, _Confirmation] = {}
-        for place in places:
+        for place in np.flatnonzero(np.isin(said, indices)).tolist():
             index = int(said[place])
-            key = delivery.keys[index] if keys is None else keys[place]
+            key = delivery.keys[index] if answer.keys is None else answer.keys[place]
             failure = answer.failures.get(index)
             entry = delivery.entry(index)
             if failure is not None:
-                self._bury(delivery, index, key or b"", values[place], failure, entry)
-                continue
-            callback = confirmations.get(id(entry))
-            if callback is None:
-                callback = confirmations[id(entry)] = _Confirmation(self, entry)
-            self.unconfirmed += 1
-            self._produce(self._outcomes, key, values[place], None, callback)
+                self._bury(delivery, index, key or b"", answer.values[place], failure, entry)
+            else:
+                self.unconfirmed += 1
+                self._produce(self._outcomes, key, answer.values[place], None, _Confirmation(self, entry))
+
+    def _publish_whole(self, delivery: Delivery, answer: Answer, said: NDArray[np.int32]) -> None:
+        """The fast way: all of ``answer``, which holds no failure, a stretch of neighbours on one entry at a time."""
+        own = delivery.keys
+        places: list[int] = said.tolist()
+        keys: Sequence[bytes | None] = [own[i] for i in places] if answer.keys is None else answer.keys
+        if delivery.which is None:
+            self._produce_all(keys, answer.values, _Confirmation(self, delivery.entries[0]))
+            return
+        which = delivery.which[said]
+        for begin, end in runs(which):
+            confirmed = _Confirmation(self, delivery.entries[int(which[begin])])
+            self._produce_all(keys[begin:end], answer.values[begin:end], confirmed)
 
     def gap(self, partition: TopicPartition, first: int, last: int, entry: Entry) -> None:
         """Record a range of a jobs topic that retention deleted before anyone read it: one letter for all of it."""
-        letter = gap_letter(partition, first, last, self._worker)
+        letter = self._letters.gap(partition, first, last)
         self.unconfirmed += 1
-        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, letter.key, None))
+        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, b"", None))
 
     def poll(self) -> None:
         """Serve delivery callbacks, and publish what waits for one of them or for its second chance."""
@@ -166,11 +171,13 @@ class Publisher:
             smaller = too_large_outcome(value) if topic == self._outcomes else b""
             if len(smaller) < len(value):
                 value = smaller
-                self._log.warning("record larger than its topic takes; published without its body", topic=topic, bytes=len(message))
+                self._log.warning(
+                    "record larger than its topic takes; published without its body", topic=topic, bytes=len(message)
+                )
         elif self._complained != error.name():
             self._complained = error.name()
             self._log.warning("broker does not take records; trying on", topic=topic, error=error.str())
-        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic or self._outcomes, key, value, headers, callback))  # type: ignore[arg-type]
+        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic or self._outcomes, key, value, headers, callback))
 
     def close(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for confirmations. Returns how many records are still without one."""
@@ -179,8 +186,8 @@ class Publisher:
             self.wait(0.05)
         return self.unconfirmed
 
-    def _produce_all(self, keys: list[bytes | None], values: list[bytes], confirmed: _Confirmation) -> None:
-        """The fast way: outcomes of one entry, in one loop with nothing but the call in it."""
+    def _produce_all(self, keys: Sequence[bytes | None], values: Sequence[bytes], confirmed: _Confirmation) -> None:
+        """Outcomes of one entry, in one loop with nothing but the call in it."""
         self.unconfirmed += len(values)
         produce, topic = self._producer.produce, self._outcomes
         done = 0
@@ -194,11 +201,8 @@ class Publisher:
                 self._produce(topic, key, value, None, confirmed)
         self._producer.poll(0)
 
-    def _bury(
-        self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: tuple[str, str, str], entry: Entry
-    ) -> None:
-        limit = self._settings.topics.max_job_bytes + 64 * 1024
-        letter: Letter = job_letter(delivery, index, key, failure, self._worker, limit)
+    def _bury(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, entry: Entry) -> None:
+        letter = self._letters.job(delivery, index, key, failure)
         self.unconfirmed += 1
         self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, key, outcome))
 
@@ -218,7 +222,9 @@ class Publisher:
             else:
                 return
 
-    def _refused_at_once(self, error: KafkaError, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
+    def _refused_at_once(
+        self, error: KafkaError, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any
+    ) -> None:
         if error.fatal():
             self.fatal = error.str()
             return

@@ -8,7 +8,7 @@ import numpy as np
 
 from penstock_schemas.jobs import JobDecoder, Records
 from penstock_schemas.outcomes import encode_failed
-from penstock_worker.engine.wire import Answer
+from penstock_worker.engine.wire import Answer, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
     """
     keys: list[bytes] = []
     values: list[bytes] = []
-    failures: dict[int, tuple[str, str, str]] = {}
+    failures: dict[int, Failure] = {}
     for index in indices:
         records = Records.of(
             [delivery.values[index]],
@@ -53,5 +53,5 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
                 timings=None,
             )
         )
-        failures[index] = told.code.value, told.message, ""
+        failures[index] = Failure(told.code.value, told.message, "")
     return Answer(-1, np.array(indices, np.int32).tobytes(), keys, values, failures)
