@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +53,17 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedi
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's trained model, a folder with version 1; ``held-out.npz`` beside it has `images` and `labels`."""
+    folder = tmp_path_factory.mktemp("digits")
+    script = Path(__file__).parents[1] / "examples" / "digits" / "train.py"
+    argv = [sys.executable, str(script), str(folder / "digits" / "1"), "--held-out", str(folder / "held-out.npz")]
+    trained = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert trained.returncode == 0, trained.stderr
+    return folder / "digits"
 
 
 @pytest.fixture

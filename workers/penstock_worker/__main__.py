@@ -66,8 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
+    from penstock_worker.engine.pool import WorkerFailedError
     from penstock_worker.metrics import MetricsServer, WorkerMetrics
-    from penstock_worker.work import Worker, WorkerFailedError
+    from penstock_worker.work import Worker
 
     log = structlog.get_logger("penstock.worker")
     if not settings.models:

@@ -147,7 +147,14 @@ def _draw(console: Console, held_out: HeldOut, answers: list[tuple[int, float]])
 
 def _go_on(console: Console, held_out: HeldOut) -> None:
     """The lines to paste: they are printed bare, so that a terminal's copy holds nothing else."""
-    penstock = "penstock" if shutil.which("penstock") else f"{_short(sys.executable)} -m penstock"
+    beside = Path(sys.executable).with_name("penstock")
+    penstock = (
+        "penstock"
+        if shutil.which("penstock")
+        else _short(beside)
+        if beside.exists()
+        else f"{_short(sys.executable)} -m penstock"
+    )
     python = _short(sys.executable)
     image = held_out.images[0].astype(int).ravel().tolist()
     job = {"id": "digit-1", "inputs": [{"name": INPUT, "shape": [1, 8, 8], "datatype": "FP32", "data": image}]}

@@ -22,11 +22,11 @@ _EXAMPLE_VALUES: Final[dict[str, Any]] = {"BYTES": "text", "BOOL": True}
 
 
 class TensorDescription(TypedDict):
-    """One input or output; -1 in ``shape`` is free."""
+    """One input or output; -1 in ``shape`` is free, None a free rank."""
 
     name: str
     datatype: str
-    shape: list[int]
+    shape: list[int] | None
 
 
 class SignatureDescription(TypedDict):
@@ -92,7 +92,7 @@ def example_job(model: str, signature: str, inputs: list[TensorDescription]) -> 
     """A request in JSON that fits the signature, in one line; free dimensions are 1."""
     tensors: list[dict[str, Any]] = []
     for one in inputs:
-        shape = [1 if size < 0 else size for size in one["shape"]]
+        shape = [1 if size < 0 else size for size in one["shape"] or [1]]
         count = 1
         for size in shape:
             count *= size
@@ -123,8 +123,8 @@ def _show(model: ModelDescription) -> None:
                 )
 
 
-def _elements(shape: list[int]) -> int:
+def _elements(shape: list[int] | None) -> int:
     count = 1
-    for size in shape:
+    for size in shape or []:
         count *= max(size, 1)
     return count

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
 import typer
+
+from penstock_schemas.documents import asyncapi_document, job_schema, outcome_schema, render
 
 
 def print_schema(document: str) -> None:
     """Print the JSON Schema of a ``job`` or an ``outcome``, or the ``asyncapi`` document."""
-    from penstock_schemas import documents
-
-    made: Any = documents.documents()[document]
-    typer.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
+    makers = {"job": job_schema, "outcome": outcome_schema, "asyncapi": asyncapi_document}
+    typer.echo(render(makers[document]()), nl=False)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -15,10 +16,11 @@ from penstock.local.errors import LocalError, LocalMissing
 from penstock.local.guard import Guard
 from penstock.local.process import ManagedProcess
 
-JAVA_INSTALL: Final = "apt-get install openjdk-17-jre-headless   (macOS: brew install openjdk@17)"
+JAVA_INSTALL: Final = "apt-get install default-jre-headless   (macOS: brew install openjdk@17)"
 MAVEN_INSTALL: Final = "apt-get install maven   (macOS: brew install maven)"
 _GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _FETCH_TIMEOUT: Final = 300.0
+_OLDEST_JAVA: Final = 17
 
 
 def cache_folder() -> Path:
@@ -111,5 +113,12 @@ def _pom() -> str:
 
 def _java() -> str | None:
     home = os.environ.get("JAVA_HOME")
-    candidate = shutil.which("java", path=str(Path(home) / "bin")) if home else None
-    return candidate or shutil.which("java")
+    candidates = (shutil.which("java", path=str(Path(home) / "bin")) if home else None, shutil.which("java"))
+    return next((path for path in candidates if path is not None and _version(path) >= _OLDEST_JAVA), None)
+
+
+def _version(path: str) -> int:
+    """The main version of a Java (0 where it says none), from ``openjdk version "17.0.15" …``; 8 calls itself 1.8."""
+    said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(found[1]) if found else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,8 @@ from tests.support import RedisFactory, eventually
 from penstock.local import LocalRedis
 from penstock_schemas.names import Names
 from penstock_schemas.settings import RedisSettings
-from penstock_worker.project.plan import NOTHING, Change, Replacement
+from penstock_worker.project.plan import Change, Replacement
+from penstock_worker.project.position import NOTHING
 from penstock_worker.project.redis_store import RedisStore
 from penstock_worker.project.store import MOVED, MemoryStore, Store, StoreUnavailable, StoreUnsuitable
 
@@ -86,7 +87,7 @@ def cache_on() -> Iterator[Callable[..., Cache]]:
 
 
 @contextmanager
-def redis_cache(server: LocalRedis, names: Names, timeout: float = 5.0) -> Iterator[Cache]:
+def redis_cache(server: LocalRedis, names: Names, timeout: float = 5.0) -> Generator[Cache]:
     store = RedisStore(RedisSettings(url=server.url, timeout=timeout), names)
     store.read([])  # as the projector does before its first change
     with redis.Redis.from_url(server.url) as client:
@@ -281,7 +282,7 @@ class TestTrouble:
             cache.store.check()
 
     def test_a_cluster_is_refused(self, own_redis: RedisFactory) -> None:
-        store = RedisStore(RedisSettings(url=own_redis(args=["--cluster-enabled", "yes"]).url), Names("f"))
+        store = RedisStore(RedisSettings(url=own_redis(args=["--cluster-enabled", "yes"]).url, timeout=5), Names("f"))
         with pytest.raises(StoreUnsuitable, match="Cluster"):
             store.check()
         store.drop()

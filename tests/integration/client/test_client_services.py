@@ -68,7 +68,9 @@ def test_results_come_without_hints(fleet: Settings, client: Client) -> None:
         assert [float(outcome["y"][0]) for outcome in outcomes] == [2.0 * number for number in range(200)]
 
 
-def test_results_come_where_pub_sub_is_forbidden(settings: SettingsFactory, make_topics: MakeTopics, own_redis: RedisFactory) -> None:
+def test_results_come_where_pub_sub_is_forbidden(
+    settings: SettingsFactory, make_topics: MakeTopics, own_redis: RedisFactory
+) -> None:
     url = own_redis().url
     with redis.Redis.from_url(url) as administrator:
         administrator.execute_command("ACL SETUSER reader on >secret ~* +@all -@pubsub")  # type: ignore[no-untyped-call]
@@ -127,7 +129,9 @@ def test_a_job_that_kafka_refuses_fails_at_once_and_by_name(settings: SettingsFa
 
 
 def test_a_kafka_that_is_not_there_is_told_of_in_time() -> None:
-    client = Client("127.0.0.1:1", delivery_timeout=1.0, queue_timeout=0.1, kafka_properties={"queue.buffering.max.messages": 3})
+    client = Client(
+        "127.0.0.1:1", delivery_timeout=1.0, queue_timeout=0.1, kafka_properties={"queue.buffering.max.messages": 3}
+    )
     for number in range(3):
         client.submit("double", {"x": [1.0]}, id=str(number))
     with pytest.raises(QueueFull):

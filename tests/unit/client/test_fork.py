@@ -64,5 +64,7 @@ def test_a_client_made_in_the_child_works_there() -> None:
                 sys.exit(0 if client.submit("m", {"x": [1.0]}).result(30)["x"][0] == 1.0 else 4)
         print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout == "child ended with 0\n", done.stdout + done.stderr

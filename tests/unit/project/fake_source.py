@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from penstock_worker.project.plan import Records
-from penstock_worker.project.source import SourceUnavailable
+from penstock_worker.project.source import Bounds
 
 
 class FakeTopic:
@@ -73,21 +73,16 @@ class FakeSource:
     def pause(self) -> None:
         self._flowing.clear()
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        self._reach()
-        return 0, len(self.topic.logs[partition])
-
-    def offset_at(self, partition: int, time_ms: int) -> int:
-        self._reach()
-        log = self.topic.logs[partition]
-        return next((offset for offset, (_, _, time) in enumerate(log) if time >= time_ms), len(log))
+    def bounds(self, partitions: Iterable[int], since_ms: int) -> Mapping[int, Bounds]:
+        found: dict[int, Bounds] = {}
+        for partition in () if self.away else partitions:
+            log = self.topic.logs[partition]
+            since = next((offset for offset, (_, _, time) in enumerate(log) if time >= since_ms), len(log))
+            found[partition] = Bounds(0, len(log), since)
+        return found
 
     def lag(self, positions: Sequence[tuple[int, int]]) -> int:
         return sum(len(self.topic.logs[partition]) - offset for partition, offset in positions)
 
     def close(self) -> None:
         self.closed = True
-
-    def _reach(self) -> None:
-        if self.away:
-            raise SourceUnavailable("no broker answers")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from penstock_schemas.names import Names
-from penstock_worker.project.plan import LIVE_MS, NOTHING, Cause, Planner, Position, Records, Replacement, Track, decide_start
+from penstock_worker.project.plan import LIVE_MS, Planner, Records, Replacement
+from penstock_worker.project.position import NOTHING, Cause, Position, Track, decide_start
 
 NOW = 1_800_000_000_000
 TTL_MS = 60_000

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.project.fake_source import FakeSource, FakeTopic
 
 from penstock_schemas.names import Names
-from penstock_worker.project.plan import Cause, Planner
+from penstock_worker.project.plan import Planner
+from penstock_worker.project.position import Cause
 from penstock_worker.project.projector import Projector
 from penstock_worker.project.store import MemoryStore, StoreUnavailable, StoreUnsuitable
 
@@ -32,7 +33,7 @@ class Figures:
     def started(self, cause: Cause) -> None:
         self.causes.append(cause)
 
-    def store_available(self, available: bool) -> None:  # noqa: FBT001 - the port says so
+    def store_available(self, available: bool) -> None:
         self.available.append(available)
 
     def lag(self, records: int) -> None:

@@ -39,7 +39,7 @@ def test_a_part_stands_on_the_same_entries() -> None:
     headers: list[tuple[str, bytes | None]] = [("h", b"")]
     made = a_delivery([b"a", b"b", None, b"d"], partitions=[0, 0, 1, 1], offsets=[5, 6, 9, 10], headers={3: headers})
     made.entries = [Entry(7, 2), Entry(11, 2)]
-    made.which = [0, 0, 1, 1]
+    made.which = np.array([0, 0, 1, 1], np.int32)
     part = made.part([1, 3], attempt=2, solo=True)
     assert list(part.values) == [b"b", b"d"]
     assert list(part.keys) == [b"k1", b"k3"]
@@ -61,9 +61,9 @@ def test_runs_are_the_stretches_of_one_partition(partitions: list[int]) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 50)), min_size=1, max_size=40),
-    st.integers(1, 120),
-    st.booleans(),
+    sizes=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 50)), min_size=1, max_size=40),
+    most=st.integers(1, 120),
+    one_topic=st.booleans(),
 )
 def test_cutting_loses_nothing_and_keeps_each_topics_order(sizes: list[tuple[str, int]], most: int, *, one_topic: bool) -> None:
     topics = ["a"] if one_topic else ["a", "b"]

@@ -80,6 +80,7 @@ def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
         [refusal.id for refusal in refusals],
         [failed_record(r.id, r.origin, r.error, r.request, attempt, status=r.status) for r in refusals],
         {r.place: Failure(r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
+        sum(r.status == "expired" for r in refusals),
     )
 
 

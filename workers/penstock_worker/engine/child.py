@@ -155,10 +155,10 @@ def _cut(answer: Answer, limit: int) -> list[Answer]:
     parts: list[Answer] = []
     for begin, end in ((0, middle), (middle, len(answer.values))):
         keys = None if answer.keys is None else answer.keys[begin:end]
-        part = Answer(answer.sequence, answer.indices[begin * 4 : end * 4], keys, answer.values[begin:end], {})
-        mine = set(memoryview(part.indices).cast("i"))
-        failures = {index: failure for index, failure in answer.failures.items() if index in mine}
-        parts += _cut(part._replace(failures=failures), limit)
+        mine = memoryview(answer.indices)[begin * 4 : end * 4]
+        failures = {index: answer.failures[index] for index in mine.cast("i") if index in answer.failures}
+        expired = answer.expired if begin == 0 else 0  # only their sum counts
+        parts += _cut(Answer(answer.sequence, mine.tobytes(), keys, answer.values[begin:end], failures, expired), limit)
     return parts
 
 

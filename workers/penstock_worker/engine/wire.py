@@ -75,8 +75,9 @@ class Arrived:
 def delivery_size(delivery: Delivery) -> int:
     """An upper bound, in bytes, of what ``delivery`` takes in a slot."""
     keys = sum(map(len, filter(None, delivery.keys)))
-    headers = sum(len(name) + len(value or b"") + 16 for pairs in delivery.headers.values() for name, value in pairs)
-    return delivery.bytes + keys + headers * 2 + len(delivery) * 48 + 4096
+    # A character of a header's name takes up to four bytes.
+    headers = sum(4 * len(name) + len(value or b"") + 32 for pairs in delivery.headers.values() for name, value in pairs)
+    return delivery.bytes + keys + headers + len(delivery) * 48 + 4096
 
 
 def write_delivery(delivery: Delivery, slot: memoryview) -> None:
@@ -146,6 +147,8 @@ class Answer(NamedTuple):
     keys: list[bytes] | None
     values: list[bytes]
     failures: dict[int, Failure]
+    expired: int = 0
+    """How many of these outcomes say that the job had expired."""
 
 
 class Stats(NamedTuple):
@@ -172,7 +175,10 @@ def answers_size(answer: Answer) -> int:
 def write_answers(answers: list[Answer], stats: Stats | None, slot: memoryview) -> None:
     """Lay ``answers`` out in ``slot``. Raises ValueError where they do not fit."""
     # Plain tuples: marshal refuses subclasses, and is several times as fast as pickle.
-    plain = [(*answer[:-1], {index: tuple(failure) for index, failure in answer.failures.items()}) for answer in answers]
+    plain = [
+        (*answer[:4], {index: tuple(failure) for index, failure in answer.failures.items()}, answer.expired)
+        for answer in answers
+    ]
     data = marshal.dumps((plain, None if stats is None else tuple(stats)))
     _LENGTH.pack_into(slot, 0, len(data))
     slot[_LENGTH.size : _LENGTH.size + len(data)] = data
@@ -183,8 +189,8 @@ def read_answers(slot: memoryview) -> tuple[list[Answer], Stats | None]:
     (size,) = _LENGTH.unpack_from(slot)
     answers, stats = marshal.loads(slot[_LENGTH.size : _LENGTH.size + size])
     whole = [
-        Answer(sequence, indices, keys, values, {index: Failure(*failure) for index, failure in failures.items()})
-        for sequence, indices, keys, values, failures in answers
+        Answer(sequence, indices, keys, values, {index: Failure(*failure) for index, failure in failures.items()}, expired)
+        for sequence, indices, keys, values, failures, expired in answers
     ]
     return whole, None if stats is None else Stats(*stats)
 

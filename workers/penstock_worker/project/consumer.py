@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future
 from typing import Any, Final, cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_schemas.settings import Settings
 from penstock_worker.project.plan import Records
-from penstock_worker.project.source import SourceUnavailable
+from penstock_worker.project.source import Bounds
+from penstock_worker.project.topic import OutcomesTopic
 
-_ASK_SECONDS: Final = 2.0
-_TOPIC_LOOK_SECONDS: Final = 1.0
 _REPEATS: Final = 3
 """So many errors at one offset, and what is there cannot be read."""
 _UNPLACED: Final = 0
 """Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
 meanwhile, and the answer would override the placement."""
-_EMBEDDED_TOPIC_ID: Final = "embedded"
 _NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 _UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 
@@ -35,27 +30,26 @@ class OutcomeConsumer:
     def __init__(self, settings: Settings) -> None:
         self._log = structlog.get_logger("penstock.projector")
         self._topic = settings.names.outcomes
-        self._embedded = settings.kafka.embedded
         self._assigned: set[int] = set()
         self._troubled: set[int] = set()
         self._unreadable: dict[int, tuple[int, int]] = {}  # partition: (offset, errors there)
-        self._told: dict[int | None, str] = {}
+        self._told: dict[int | None, str] = {}  # the last error from each partition
         self.joined = False
-        self.topic_id: str | None = _EMBEDDED_TOPIC_ID if self._embedded else None
-        """Known after the first second; a topic that was deleted keeps its id here until there is another."""
-        self._topic_look_due = 0.0
-        self._topic_look: Future[Any] | None = None
-        self._admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, **settings.kafka.properties})
+        self._about = OutcomesTopic(settings)
+        self._about.look()
         self._consumer = Consumer(consumer_properties(settings))
-        self._look_at_topic()
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    @property
+    def topic_id(self) -> str | None:
+        return self._about.id
 
     @property
     def assigned(self) -> AbstractSet[int]:
         return self._assigned
 
     def take(self, most: int, wait: float) -> list[Records]:
-        self._look_at_topic()
+        self._about.look()
         # consume(n, t) would wait out its time whenever fewer than n records are there.
         first = self._consumer.poll(wait)
         if first is None:
@@ -79,24 +73,8 @@ class OutcomeConsumer:
     def pause(self) -> None:
         self._consumer.pause([TopicPartition(self._topic, partition) for partition in self._assigned])
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_SECONDS)
-        except KafkaException as error:
-            raise SourceUnavailable(f"the bounds of {self._topic}-{partition} are unknown: {error}") from error
-        return low, high
-
-    def offset_at(self, partition: int, time_ms: int) -> int:
-        if self._embedded:  # that broker knows no times
-            return self.bounds(partition)[0]
-        asked = [TopicPartition(self._topic, partition, max(0, time_ms))]
-        try:
-            (found,) = self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS)
-        except KafkaException as error:
-            raise SourceUnavailable(f"the place of a time in {self._topic}-{partition} is unknown: {error}") from error
-        if found.error is not None:
-            raise SourceUnavailable(f"the place of a time in {self._topic}-{partition} is unknown: {found.error}")
-        return found.offset if found.offset >= 0 else self.bounds(partition)[1]
+    def bounds(self, partitions: Iterable[int], since_ms: int) -> Mapping[int, Bounds]:
+        return self._about.bounds(partitions, since_ms)
 
     def lag(self, positions: Sequence[tuple[int, int]]) -> int:
         behind = 0
@@ -148,33 +126,6 @@ class OutcomeConsumer:
         if errors >= _REPEATS:
             self._log.error("a record cannot be read and is passed over", topic=self._topic, partition=partition, offset=offset)
             self.start(partition, offset + 1)
-
-    def _look_at_topic(self) -> None:
-        """Ask for the topic's id once a second or so, without waiting for the answer."""
-        if self._embedded:
-            return
-        if self._topic_look is not None:
-            if not self._topic_look.done():
-                return
-            self._hear(self._topic_look)
-            self._topic_look = None
-        now = time.monotonic()
-        if now >= self._topic_look_due:
-            self._topic_look_due = now + _TOPIC_LOOK_SECONDS
-            admin: Any = self._admin  # its futures have no types
-            self._topic_look = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ASK_SECONDS)[self._topic]
-
-    def _hear(self, look: Future[Any]) -> None:
-        try:
-            description = look.result()
-        except KafkaException as error:
-            kind = str(error.args[0].name())
-            if self._told.get(None) != kind:
-                self._told[None] = kind
-                self._log.warning("the outcomes topic cannot be described", topic=self._topic, error=str(error))
-            return
-        self._told.pop(None, None)
-        self.topic_id = str(description.topic_id)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True

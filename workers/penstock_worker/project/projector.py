@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import structlog
 
 from penstock_schemas.settings import Settings
 from penstock_worker.project.consumer import OutcomeConsumer
-from penstock_worker.project.plan import Cause, Change, Planner, Records, Track, decide_start
+from penstock_worker.project.plan import Change, Planner, Records
+from penstock_worker.project.position import Cause, Track, decide_start
 from penstock_worker.project.redis_store import RedisStore
-from penstock_worker.project.source import Source, SourceUnavailable
+from penstock_worker.project.source import Source
 from penstock_worker.project.store import MOVED, Store, StoreUnavailable
 
 _BATCH: Final = 2048
@@ -30,8 +31,7 @@ _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 2.0
 _CALM_SECONDS: Final = 30.0
 """So long without trouble, and the back-off begins anew."""
-_SOURCE_BACKOFF: Final = 0.5
-_TOPIC_BACKOFF: Final = 0.1
+_PLACE_SECONDS: Final = 0.1
 _SAY_SECONDS: Final = 60.0
 
 
@@ -100,7 +100,6 @@ class Projector:
         self._place_due = 0.0
         self._garbage = 0
         self._say_garbage_at = 0.0
-        self._source_told = False
 
     @property
     def ready(self) -> bool:
@@ -172,36 +171,34 @@ class Projector:
         standing = self._store.read([track.partition for track in tracks])
         self._now_ms = standing.now_ms
         self._look_due = self._clock() + _LOOK_SECONDS
-        self._place_due = 0.0
-        try:
-            for track, stored in zip(tracks, standing.positions, strict=True):
-                if not track.synced or stored != track.expected:
-                    self._start(track, stored)
-            self._source_told = False
-        except SourceUnavailable as error:
-            self._place_due = self._clock() + _SOURCE_BACKOFF
-            if not self._source_told:
-                self._source_told = True
-                self._log.warning("partitions cannot be placed; trying again until they can", error=str(error))
+        amiss = {
+            track.partition: stored
+            for track, stored in zip(tracks, standing.positions, strict=True)
+            if not _as_expected(track, stored)
+        }
+        if amiss:
+            self._start(amiss)
         self._metrics.lag(self._source.lag([(track.partition, track.sent) for track in tracks if track.synced]))
 
-    def _start(self, track: Track, stored: bytes) -> None:
-        track.synced = False
+    def _start(self, amiss: Mapping[int, bytes]) -> None:
+        """Let partitions flow from where Redis is, given what it holds for each."""
+        for partition in amiss:
+            self._tracks[partition].synced = False
+        self._place_due = self._clock() + _PLACE_SECONDS  # for those that cannot be placed now
         if self._topic_id is None:
-            self._place_due = self._clock() + _TOPIC_BACKOFF
             return
-        low, high = self._source.bounds(track.partition)
-        start = decide_start(stored, track, self._topic_id, low, high)
-        offset = start.offset
-        if offset is None:
-            offset = self._source.offset_at(track.partition, self._now_ms - self._ttl_ms)  # what is older has expired
-        self._source.start(track.partition, offset)
-        track.topic_id, track.expected, track.live_from = self._topic_id, stored, start.live_from
-        track.sent = track.applied = offset
-        track.synced = track.known = True
-        self._metrics.started(start.cause)
-        if start.cause.is_heal:
-            self._log.info("healing", partition=track.partition, cause=start.cause.value, from_offset=offset, to_offset=high)
+        # What is older than since has expired.
+        for partition, bounds in self._source.bounds(amiss, self._now_ms - self._ttl_ms).items():
+            track, stored = self._tracks[partition], amiss[partition]
+            start = decide_start(stored, track, self._topic_id, bounds.low, bounds.high)
+            offset = bounds.since if start.offset is None else start.offset
+            self._source.start(partition, offset)
+            track.topic_id, track.expected, track.live_from = self._topic_id, stored, start.live_from
+            track.sent = track.applied = offset
+            track.synced = track.known = True
+            self._metrics.started(start.cause)
+            if start.cause.is_heal and offset < bounds.high:
+                self._log.info("healing", partition=partition, cause=start.cause.value, first=offset, last=bounds.high - 1)
 
     def _send(self, batch: list[Records]) -> None:
         changes: list[Change] = []
@@ -269,6 +266,10 @@ class Projector:
         self._log.info("Redis takes results again", after=self._away)
         self._away = None
         self._metrics.store_available(True)
+
+
+def _as_expected(track: Track, stored: bytes) -> bool:
+    return track.synced and stored == track.expected
 
 
 def run_projector(

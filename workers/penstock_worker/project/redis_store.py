@@ -16,7 +16,8 @@ from redis.retry import Retry
 
 from penstock_schemas.names import Names
 from penstock_schemas.settings import RedisSettings
-from penstock_worker.project.plan import NOTHING, Change
+from penstock_worker.project.plan import Change
+from penstock_worker.project.position import NOTHING
 from penstock_worker.project.store import MOVED, Standing, StoreUnavailable, StoreUnsuitable
 
 _OLDEST: Final = (6, 2)
@@ -51,7 +52,8 @@ class RedisStore:
             client_name="penstock-projector",
         )
         self._timeout = settings.timeout
-        pack: Any = hiredis.pack_command  # its types say that a command has one argument
+        # Its types say that a command has one argument and an unknown answer.
+        pack: Any = hiredis.pack_command  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         self._pack: Callable[[tuple[bytes, ...]], bytes] = pack
         self._probe = f"{names.fleet}:position:probe".encode()
         self._connection: Any = None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Protocol
 
 from penstock_worker.project.plan import Records
 
 
-class SourceUnavailable(Exception):
-    """Kafka does not answer just now; the message says why."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the log of one partition spans: ``low`` to ``high`` (exclusive).
+
+    ``since`` is the first offset of a given time or later; ``high`` where nothing is so young.
+    """
+
+    low: int
+    high: int
+    since: int
 
 
 class Source(Protocol):
@@ -50,12 +59,8 @@ class Source(Protocol):
         """Let nothing flow any more until the partitions are started again, and stay in the group."""
         ...
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        """The log's first offset and the one after its last. Raises SourceUnavailable."""
-        ...
-
-    def offset_at(self, partition: int, time_ms: int) -> int:
-        """The offset of the first record at or after ``time_ms``, else the log's end. Raises SourceUnavailable."""
+    def bounds(self, partitions: Iterable[int], since_ms: int) -> Mapping[int, Bounds]:
+        """What the logs of ``partitions`` span; those that cannot be found out just now are missing."""
         ...
 
     def lag(self, positions: Sequence[tuple[int, int]]) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from penstock_worker.project.plan import NOTHING, Change, Replacement
+from penstock_worker.project.plan import Change, Replacement
+from penstock_worker.project.position import NOTHING
 
 MOVED: Final = -1
 """The answer to a change whose partition's position was not the expected one: nothing was changed."""

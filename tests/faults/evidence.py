@@ -1,0 +1,154 @@
+"""Owns gathering what a fleet's life has left behind: whole topics, every commit that was ever made, all of Redis."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from redis import Redis
+from tests.faults.checker import Commit, Record, Stored
+
+from penstock_schemas.names import Names
+from penstock_schemas.settings import Settings
+
+_TIMEOUT: Final = 10.0
+_COMMITS: Final = "__consumer_offsets"
+_MANY: Final = 1000
+
+
+class TopicReader:
+    """Reads topics as a whole, in no group."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "tests-read-only",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": False,
+            }
+        )
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """By partition, the offset after its last record."""
+        partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
+        return {number: self._bounds(topic, number)[1] for number in partitions}
+
+    def records(self, topic: str) -> list[Record]:
+        """All that ``topic`` holds now, in order of partition and offset."""
+        records = [
+            Record(m.partition() or 0, m.offset() or 0, m.timestamp()[1], _bytes(m.key()), _bytes(m.value())) for m in self._all(topic)
+        ]
+        return sorted(records, key=lambda record: (record.partition, record.offset))
+
+    def commits(self, group: str, topic: str) -> list[Commit]:
+        """Every commit of ``group`` for ``topic``, in order, as the broker wrote them down."""
+        commits: list[Commit] = []
+        for record in self.records(_COMMITS):
+            partition = _read_key(record.key or b"", group, topic)
+            if partition is not None and record.value is not None:
+                commits.append(Commit(partition, struct.unpack_from(">q", record.value, 2)[0], record.time_ms))
+        return commits
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _all(self, topic: str) -> Iterator[Message]:
+        partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
+        for number in partitions:
+            low, end = self._bounds(topic, number)
+            if low == end:
+                continue
+            self._consumer.assign([TopicPartition(topic, number, low)])
+            position = low
+            while position < end:
+                messages = self._consumer.consume(_MANY, 0.05)
+                for message in messages:
+                    if message.error() is not None:
+                        raise AssertionError(f"{topic}-{number} cannot be read: {message.error()}")
+                    yield message
+                # Also over what is no record (the marks of transactions): those are passed without being handed out.
+                (reached,) = self._consumer.position([TopicPartition(topic, number)])
+                position = max(position, reached.offset)
+            self._consumer.unassign()
+
+    def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        bounds = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT)
+        return bounds[0], bounds[1]
+
+
+def committed(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
+    """The offsets that ``group`` has committed, by partition."""
+    asked: Any = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT)
+    found: list[TopicPartition] = asked[group].result(_TIMEOUT).topic_partitions or []
+    return {place.partition: place.offset for place in found if place.topic == topic and place.offset >= 0}
+
+
+class ResultReader:
+    """Reads a fleet's Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names: Names = settings.names
+        # Its types leave what commands take and give unknown.
+        self._redis: Any = Redis.from_url(settings.redis.url, socket_timeout=_TIMEOUT)
+
+    def everything(self) -> dict[str, Stored]:
+        """Every result by job id."""
+        prefix = self._names.result_prefix
+        keys: list[bytes] = sorted(set(self._redis.scan_iter(f"{prefix}*", count=_MANY)))
+        results: dict[str, Stored] = {}
+        for begin in range(0, len(keys), _MANY):
+            some = keys[begin : begin + _MANY]
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.time()
+            pipe.mget(some)
+            for key in some:
+                pipe.pttl(key)
+            (seconds, micros), values, *left = pipe.execute()
+            now_ms = seconds * 1000 + micros // 1000
+            for key, value, ttl in zip(some, values, left, strict=True):
+                if value is not None:
+                    results[key.decode().removeprefix(prefix)] = Stored(value, now_ms + ttl)
+        return results
+
+    def some(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Those of ``ids`` that have a result now. Raises redis-py's errors."""
+        values = self._redis.mget([self._names.result_key(job_id) for job_id in ids])
+        return {job_id: value for job_id, value in zip(ids, values, strict=True) if value is not None}
+
+    def positions(self, partitions: Sequence[int]) -> dict[int, int]:
+        """How far the projectors have come, by partition."""
+        values = self._redis.mget([self._names.position_key(partition) for partition in partitions])
+        return {partition: int(value.split()[-1]) for partition, value in zip(partitions, values, strict=True) if value}
+
+    def flush(self) -> None:
+        self._redis.flushall()
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+def attempt(read: Callable[[], Any], *errors: type[Exception]) -> Any:
+    """What ``read()`` gives, or None where one of ``errors`` comes instead."""
+    try:
+        return read()
+    except errors:
+        return None
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if isinstance(value, bytes) else None
+
+
+def _read_key(key: bytes, group: str, topic: str) -> int | None:
+    """The partition that a record of ``__consumer_offsets`` is about, if it is a commit of ``group`` for ``topic``.
+
+    Kafka's OffsetCommitKey: version (0 or 1), group, topic, partition; big-endian, strings with their length in two bytes.
+    """
+    wanted = b"".join(struct.pack(">h", len(text)) + text.encode() for text in (group, topic))
+    is_commit = len(key) == 2 + len(wanted) + 4 and key[:2] in (b"\x00\x00", b"\x00\x01") and key[2:-4] == wanted
+    return struct.unpack(">i", key[-4:])[0] if is_commit else None

@@ -1,0 +1,197 @@
+"""Owns a fleet of real processes that things are done to: workers and projectors, started, killed, frozen, woken, drained."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+from tests.faults.schedule import Fault, Step, is_worker
+
+from penstock.local import LocalRedis
+from penstock.local.guard import Guard
+from penstock.local.process import ManagedProcess
+from penstock.local.worker import worker_environment
+
+if TYPE_CHECKING:
+    from penstock_schemas.settings import Settings
+
+BACKENDS: Final = Path(__file__).parents[1] / "backends"
+_MARK: Final = "FAULTS_FLEET"
+_ENDS_WITHIN: Final = 20.0
+
+
+class Member:
+    """One process of the fleet: a worker (role work) or a projector (role project)."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str], guard: Guard) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.drained_at: float | None = None
+        self.killed = False
+        self._ready = False
+        empty = folder / "none.toml"
+        empty.write_text("")
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        role = "work" if is_worker(name) else "project"
+        argv = [sys.executable, "-m", "penstock_worker", "--config", str(empty), "--roles", role, "--ready-fd", str(writer)]
+        self.process = ManagedProcess(name, argv, log=self.log, env=environment, pass_fds=[writer], guard=guard)
+        try:
+            self.process.start()
+        finally:
+            os.close(writer)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has said that it serves."""
+        with contextlib.suppress(BlockingIOError):
+            self._ready = self._ready or bool(os.read(self._reader, 16))
+        return self._ready
+
+    @property
+    def expected(self) -> bool:
+        """Whether it should be running."""
+        return not self.killed and self.drained_at is None
+
+    def engines(self) -> list[psutil.Process]:
+        """Its engine children."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            return [child for child in children if "penstock_worker.engine" in child.cmdline()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def trouble(self, grace: float) -> Iterator[str]:
+        """What it did that nobody asked for; ``grace`` is how long a drain may take."""
+        code = self.process.exit_code
+        if self.expected and code is not None:
+            yield f"{self.name} ended by itself with exit status {code}{self.process.log_tail()}"
+        if self.drained_at is not None and code is None and time.monotonic() - self.drained_at > grace:
+            yield f"{self.name} still runs {grace:g} s after SIGTERM{self.process.log_tail()}"
+        if self.drained_at is not None and code not in (None, 0):
+            yield f"{self.name} ended with exit status {code} after SIGTERM{self.process.log_tail()}"
+        if "Traceback (most recent call last)" in self.log.read_text(errors="replace"):
+            yield f"{self.name} has a traceback in {self.log}"
+
+    def close(self) -> None:
+        self.process.kill()
+        os.close(self._reader)
+
+
+class Fleet:
+    """The processes of one fleet. A context manager: whatever happens, nothing of it is left at the end.
+
+    ``settings`` are what every member gets. ``redis`` is this fleet's own server; None where no fault is to touch it.
+    ``say`` is told of each fault when it is done.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, redis: LocalRedis | None = None, say: Callable[[str], None] = print) -> None:
+        self.settings = settings
+        self.members: dict[str, Member] = {}
+        self._folder = folder
+        self._redis = redis
+        self._say = say
+        self._guard = Guard()
+        self._mark = secrets.token_hex(8)
+        self._flush: Callable[[], None] | None = None
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.members.values():
+            member.close()
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._guard.close()
+
+    def on_flush(self, flush: Callable[[], None]) -> None:
+        """Say how Redis is flushed."""
+        self._flush = flush
+
+    def add(self, name: str) -> Member:
+        """Start a member; it gets ready on its own time."""
+        environment = {**worker_environment(self.settings), "PYTHONPATH": str(BACKENDS), "TMPDIR": str(self._folder)}
+        environment[_MARK] = self._mark
+        self.members[name] = Member(name, self._folder, environment, self._guard)
+        return self.members[name]
+
+    def do(self, step: Step) -> None:
+        """Do one step of a schedule."""
+        self._say(str(step))
+        match step.fault:
+            case Fault.ADD:
+                self.add(step.target)
+            case Fault.START_REDIS | Fault.KILL_REDIS | Fault.FLUSH_REDIS:
+                self._to_redis(step.fault)
+            case Fault.KILL_ENGINE:
+                for engine in self.members[step.target].engines():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        engine.kill()
+            case Fault.KILL:
+                self.members[step.target].killed = True
+                self.members[step.target].process.kill()
+            case Fault.DRAIN:
+                self.drain(self.members[step.target])
+            case Fault.FREEZE:
+                self.members[step.target].process.signal(signal.SIGSTOP)
+            case Fault.WAKE:
+                self.members[step.target].process.signal(signal.SIGCONT)
+
+    def drain(self, member: Member) -> None:
+        """SIGTERM; its end is waited for elsewhere."""
+        member.drained_at = time.monotonic()
+        member.process.signal(signal.SIGTERM)
+
+    def drain_all(self) -> list[str]:
+        """End all in good order, and say who did not, or left a process of its own behind."""
+        for member in self.members.values():
+            if member.expected:
+                self.drain(member)
+        grace = self.settings.worker.shutdown_grace + self.settings.worker.revoke_grace + _ENDS_WITHIN
+        for member in self.members.values():
+            member.process.wait(grace)
+        deadline = time.monotonic() + _ENDS_WITHIN
+        while (left := self._processes()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.troubles() + [f"process {process.pid} was left behind: {_command(process)}" for process in left]
+
+    def troubles(self) -> list[str]:
+        """What members did that nobody asked them for."""
+        worker = self.settings.worker
+        grace = worker.shutdown_grace + worker.revoke_grace + _ENDS_WITHIN
+        return [trouble for member in self.members.values() for trouble in member.trouble(grace)]
+
+    def _to_redis(self, fault: Fault) -> None:
+        if self._redis is None:
+            raise AssertionError("this fleet has no Redis of its own to do things to")
+        if fault is Fault.KILL_REDIS:
+            self._redis.kill()
+        elif fault is Fault.START_REDIS:
+            self._redis.start()
+        elif self._flush is not None:
+            self._flush()
+
+    def _processes(self) -> list[psutil.Process]:
+        """Every live process that was started by this fleet's members, by a mark in its environment."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+
+def _command(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return "?"
