@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import WorkerSettings
 
 
+class _ToStructlog(logging.Handler):
+    """Passes librdkafka's own lines on as debug: what they mean for a job, the worker says itself, once."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger("librdkafka")
+        log.log(logging.CRITICAL if record.levelno >= logging.CRITICAL else logging.DEBUG, record.getMessage())
+
+
+def kafka_logger() -> logging.Logger:
+    """The ``logger`` property of a Kafka client."""
+    logger = logging.getLogger("penstock.librdkafka")
+    if not logger.handlers:
+        logger.addHandler(_ToStructlog())
+        logger.propagate = False
+    return logger
+
+
 def configure_logs(worker: WorkerSettings, role: str) -> None:
     """Set structlog up for this process; every line says its ``role``."""
     console = worker.log_format == "console" or (worker.log_format == "auto" and sys.stderr.isatty())

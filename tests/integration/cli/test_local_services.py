@@ -111,7 +111,7 @@ guard = Guard()
 folder = guard.make_folder("penstock-test-", Path(sys.argv[1]))
 (folder / "file").write_text("x")
 # A child in its own session, as a worker's engines are, below a child of ours.
-nested = "import subprocess, time; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); time.sleep(600)"
+nested = "import subprocess as s, time; print(s.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); time.sleep(600)"
 child = ManagedProcess("child", [sys.executable, "-c", nested], log=folder / "log", guard=guard)
 child.start()
 child.wait_until(lambda: (folder / "log").read_text().endswith("\\n"), 30)
@@ -164,13 +164,15 @@ def test_a_child_does_not_begin_before_it_is_watched(tmp_path: Path) -> None:
     assert not (tmp_path / "began").exists()
 
 
-def test_a_process_is_stopped_in_good_order_and_killed_if_it_will_not(tmp_path: Path) -> None:
-    script = "import signal, sys, time\nsignal.signal(15, {})\nprint('up', flush=True)\ntime.sleep(600)"
-    codes: list[int | None] = []
-    for number, handler in enumerate(("lambda *_: sys.exit(7)", "signal.SIG_IGN")):
-        log = tmp_path / f"log-{number}"
-        child = ManagedProcess("child", [sys.executable, "-c", script.format(handler)], log=log)
-        child.start()
-        child.wait_until(lambda log=log: log.read_text() == "up\n", 30)
-        codes.append(child.stop(grace=30 if number == 0 else 0.1))
-    assert codes == [7, -signal.SIGKILL]
+@pytest.mark.parametrize(
+    ("handler", "grace", "code"), [("lambda *_: sys.exit(7)", 30.0, 7), ("signal.SIG_IGN", 0.1, -signal.SIGKILL)]
+)
+def test_a_process_is_stopped_in_good_order_and_killed_if_it_will_not(
+    tmp_path: Path, handler: str, grace: float, code: int
+) -> None:
+    script = f"import signal, sys, time\nsignal.signal(15, {handler})\nprint('up', flush=True)\ntime.sleep(600)"
+    log = tmp_path / "log"
+    child = ManagedProcess("child", [sys.executable, "-c", script], log=log)
+    child.start()
+    child.wait_until(lambda: log.read_text() == "up\n", 30)
+    assert child.stop(grace) == code

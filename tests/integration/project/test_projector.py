@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from tests.support import MakeTopics, RedisFactory, SettingsFactory, eventually
 
 from penstock.topics import TopicManager

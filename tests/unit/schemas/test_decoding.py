@@ -337,7 +337,7 @@ class TestValues:
         assert group_of(decode(coded)).inputs["x"].tolist() == [[[b"\xff", b""]]]
 
     @pytest.mark.parametrize(("raw", "words"), [
-        (b"\1\0\0\0a\0\0\0", "cannot hold"), (b"\1\0\0\0a\5\0\0\0b", "claims 5 bytes where 1 are left"),
+        (b"\1\0\0\0a\0\0", "cannot hold"), (b"\1\0\0\0a\5\0\0\0b", "claims 5 bytes where 1 are left"),
         (b"\1\0\0\0a\1\0\0\0bc", "1 bytes are left over"), (b"\5\0\0\0a\0\0\0\0", "within the length of element 1"),
         (b"\xff\xff\xff\xff\0\0\0\0", "4294967295 bytes"),
     ])  # fmt: skip

@@ -124,7 +124,7 @@ def a_model(function: Callable[[Arrays], Arrays] = double, signature: Signature 
     return FakeModel({"serving_default": signature}, function)
 
 
-def a_request(signature: Signature, shapes: Mapping[str, tuple[int, ...]], **more: Any) -> Request:
+def a_request(signature: Signature, shapes: Mapping[str, tuple[int, ...]], /, **more: Any) -> Request:
     specs = tuple(TensorSpec(name, signature.inputs[name].datatype, shape) for name, shape in shapes.items())
     return Request(inputs=specs, **more)
 

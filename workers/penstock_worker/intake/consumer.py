@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 _ASK_SECONDS: Final = 10.0
 """How long a question to the broker may take while partitions are being assigned."""
+
+_LOOK_EVERY: Final = 3.0
 
 Gap = tuple["ledger.TopicPartition", int, int]
 
@@ -44,6 +49,8 @@ class Intake:
         self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
         self._paused = False
         self._told: dict[Any, str] = {}
+        self._complained: str | None = None
+        self._look_due = 0.0
         self.commit_failed = False
         """Whether a commit has failed since the owner last looked; it should then commit everything again."""
         self.joined = False
@@ -55,6 +62,7 @@ class Intake:
             | {
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
+                "logger": kafka_logger(),
             }
         )
 
@@ -72,8 +80,9 @@ class Intake:
         """
         first = self._consumer.poll(timeout)
         if first is None:
+            if self.down:
+                self._look()
             return []
-        self.down = False
         messages = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
         errors = [m for m in messages if m.error() is not None]
         for message in errors:
@@ -161,9 +170,27 @@ class Intake:
         consumer.incremental_unassign(partitions)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self.down:
-            self.down = True
-            self._log.warning("no broker can be reached; waiting", error=error.str())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            if not self.down:
+                self.down = True
+                self._log.warning("no broker can be reached; waiting", error=error.str())
+        elif self._complained != error.name() and error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # its public name
+            self._complained = error.name()
+            self._log.warning("Kafka client error", error=error.str(), fatal=error.fatal())
+
+    def _look(self) -> None:
+        """While no broker is known to be up, ask now and then: an idle worker hears of it in no other way."""
+        now = time.monotonic()
+        if now < self._look_due:
+            return
+        self._look_due = now + _LOOK_EVERY
+        try:
+            self._consumer.list_topics(self._topics[0], timeout=1.0)
+        except KafkaException:
+            return
+        self.down = False
+        self._complained = None
+        self._log.info("Kafka can be reached again")
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if error is not None and error.code() != KafkaError._NO_OFFSET:

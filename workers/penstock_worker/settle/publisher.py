@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock_worker.intake.delivery import runs
+from penstock_worker.logs import kafka_logger
 from penstock_worker.settle.letters import Letters, too_large_outcome
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Publisher:
         self.fatal: str | None = None
         """Why this producer can publish nothing more; the worker must end, its offsets uncommitted."""
         self._complained: str | None = None
-        self._producer = Producer(producer_properties(settings))
+        self._producer = Producer(producer_properties(settings) | {"logger": kafka_logger()})
 
     def publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64]) -> None:
         """Publish what came of the jobs ``indices`` of ``delivery``; ``answer`` may hold others, answered before.
