@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,19 +30,11 @@ class Encoder:
 
     def __init__(self, *, reply_to: str | None) -> None:
         self._reply_to = reply_to
-        self._encoders: dict[tuple[Any, ...], JobEncoder] = {}
+        self._encoders: dict[Hashable, JobEncoder] = {}
 
     def encode(self, model: str | None, inputs: Inputs, options: SubmitOptions) -> bytes:
         """One record value. Raises InvalidJob naming what cannot be."""
-        outputs = options.get("outputs")
-        kind = (
-            model,
-            options.get("version"),
-            options.get("signature"),
-            tuple(outputs) if outputs is not None else (),
-            options.get("timeout"),
-            options.get("encoding"),
-        )
+        kind = (model, _kind(options)) if options else model
         encoder = self._encoders.get(kind)
         if encoder is None:
             encoder = self._new_encoder(model, options)
@@ -79,6 +71,18 @@ class Encoder:
             reply_to=self._reply_to,
             binary=encoding == "binary",
         )
+
+
+def _kind(options: SubmitOptions) -> Hashable:
+    """What of the options jobs of one kind have in common."""
+    outputs = options.get("outputs")
+    return (
+        options.get("version"),
+        options.get("signature"),
+        None if outputs is None else tuple(outputs),
+        options.get("timeout"),
+        options.get("encoding"),
+    )
 
 
 def named(item: Inputs | Tensor, name: str | None) -> Inputs:

@@ -124,13 +124,23 @@ def test_it_lists_every_topic_that_there_is() -> None:
     retries = {names.retry(tier) for tier in RETRY_TIERS}
     assert addresses == {names.jobs(), names.jobs("slow"), names.outcomes, names.dead, *retries}
     for channel in channels:
-        assert {f"{{{name}}}" for name in channel["parameters"]} == {part for part in channel["address"].split(".") if "{" in part}
+        assert {f"{{{name}}}" for name in channel["parameters"]} == {
+            part for part in channel["address"].split(".") if "{" in part
+        }
 
 
 def test_our_headers_are_valid() -> None:
     messages = asyncapi_document()["components"]["messages"]
     built = build_job_headers(
-        job_id="a", time_ms=0, model="m", deadline_ms=0, reply_to="c", content_length=3, generation=1, attempt=2, traceparent="t"
+        job_id="a",
+        time_ms=0,
+        model="m",
+        deadline_ms=0,
+        reply_to="c",
+        content_length=3,
+        generation=1,
+        attempt=2,
+        traceparent="t",
     )
     _check_headers(messages["job"]["headers"], built)
     error = JobError(ErrorCode.MODEL_ERROR, "a sentence")

@@ -41,7 +41,7 @@ def worker_settings(folder: Path, **kafka: Any) -> dict[str, Any]:
 @pytest.mark.soak
 @pytest.mark.timeout(1800 if SOAK else 180)
 def test_promises_hold_whatever_fails(
-    settings: SettingsFactory, make_topics: MakeTopics, own_kafka: KafkaFactory, own_redis: RedisFactory, tmp_path: Path
+    own_kafka: KafkaFactory, own_redis: RedisFactory, settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
     print(f"seed {SEED}: {JOBS} jobs over {SECONDS:g} s")
     kafka = own_kafka(config={"group.min.session.timeout.ms": "1000"})

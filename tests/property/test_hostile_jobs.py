@@ -81,7 +81,9 @@ def test_mutated_jobs_are_read_or_refused_in_a_sentence(
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(value)))
         cut = data.draw(st.integers(0, 8))
-        value[at : at + cut] = data.draw(st.binary(max_size=8) | st.sampled_from([b"\n", b'"', b"{", b"]", b"1e9", b"-1", b"null"]))
+        value[at : at + cut] = data.draw(
+            st.binary(max_size=8) | st.sampled_from([b"\n", b'"', b"{", b"]", b"1e9", b"-1", b"null"])
+        )
     values: list[bytes | None] = [bytes(value)] * copies
     check(JobDecoder(LIMITS).decode(Records.of(values), now_ms=0), copies)
 

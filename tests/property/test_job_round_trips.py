@@ -73,7 +73,7 @@ def test_jobs_in_company_come_back_as_they_would_alone(
     values = [encode_job(inputs, **said, binary=binary) for inputs, said, binary in chosen]
     records = Records.of(values, keys=[b"k%d" % index for index in range(len(values))])
     if as_view:
-        records = Records(memoryview(records.buffer), records.ends, records.keys, *_places(records))  # type: ignore[arg-type]
+        records = Records(memoryview(records.buffer), records.ends, records.keys, *_places(records))
     decoded = JobDecoder().decode(records, now_ms=0)
     assert decoded.errors == []
     seen: list[int] = []

@@ -152,7 +152,9 @@ def test_what_is_no_outcome_raises_the_contracts_error_alone(value: bytes) -> No
 @settings(max_examples=400)
 @given(data=st.data(), binary=st.booleans())
 def test_mutated_outcomes_raise_the_contracts_error_alone(data: st.DataObject, binary: bool) -> None:
-    (value,) = encode(Request(binary_output=binary, reply_to="c"), ["a"], {"y": data.draw(stacks(1)), "z": data.draw(stacks(1))})
+    (value,) = encode(
+        Request(binary_output=binary, reply_to="c"), ["a"], {"y": data.draw(stacks(1)), "z": data.draw(stacks(1))}
+    )
     assume(isinstance(value, bytes))
     assert isinstance(value, bytes)
     mutated = bytearray(value)

@@ -106,9 +106,31 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
 
 
 def _project(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
+    from penstock_worker.metrics import MetricsServer, ProjectorMetrics
     from penstock_worker.project.projector import run_projector
+    from penstock_worker.project.store import StoreUnsuitable
 
-    run_projector(settings, stop.event, ready=_sayer(options.ready_fd), metrics=None)
+    log = structlog.get_logger("penstock.projector")
+    metrics = ProjectorMetrics()
+    server = None
+    if settings.worker.metrics_port is not None:
+        server = MetricsServer(settings.worker.metrics_port, metrics.registry, lambda: None, metrics.ready)
+        log.info("metrics served", port=server.port)
+    say_ready = _sayer(options.ready_fd)
+
+    def on_ready() -> None:
+        metrics.is_serving = True
+        log.info("ready")
+        say_ready()
+
+    try:
+        run_projector(settings, stop.event, ready=on_ready, metrics=metrics)
+    except StoreUnsuitable as error:
+        log.error("cannot start", reason=str(error))
+        return 2
+    finally:
+        if server is not None:
+            server.close()
     return 0
 
 

@@ -114,6 +114,51 @@ class WorkerMetrics:
             self.outcomes.labels(code).inc()
 
 
+class ProjectorMetrics:
+    """The figures of the project role, and what its probe needs to know. Counted by batch."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._results = Counter("penstock_results", "Outcomes by what became of them in Redis.", ["applied"], registry=registry)
+        self._skipped = Counter("penstock_skipped_outcomes", "Records passed over.", ["reason"], registry=registry)
+        self._starts = Counter("penstock_projector_starts", "Partitions begun, or begun again.", ["cause"], registry=registry)
+        self._available = Gauge("penstock_redis_available", "Whether Redis takes results.", registry=registry)
+        self._lag = Gauge("penstock_projector_lag", "Outcomes that are not in Redis yet.", registry=registry)
+        self.is_serving = False
+        """Whether the projector has begun to serve."""
+        self._is_available = True
+
+    def ready(self) -> str | None:
+        """Why results do not reach Redis now, or None."""
+        if not self.is_serving:
+            return "is starting"
+        return None if self._is_available else "Redis takes no results"
+
+    def projected(self, written: int, present: int) -> None:
+        """Outcomes that were written, and outcomes that were not because an earlier one stands."""
+        self._results.labels("first").inc(written)
+        self._results.labels("repeat").inc(present)
+
+    def skipped(self, garbage: int, expired: int) -> None:
+        """Records that are no outcomes, and outcomes that had their time already."""
+        self._skipped.labels("garbage").inc(garbage)
+        self._skipped.labels("expired").inc(expired)
+
+    def started(self, cause: str) -> None:
+        """A partition's reading started, or started again somewhere else."""
+        self._starts.labels(str(cause)).inc()
+
+    def store_available(self, available: bool) -> None:  # noqa: FBT001  # a gauge
+        """Redis went away, or came back."""
+        self._is_available = available
+        self._available.set(available)
+
+    def lag(self, records: int) -> None:
+        """Records in the topic that are not in Redis yet."""
+        self._lag.set(records)
+
+
 class MetricsServer:
     """``/metrics``, ``/livez`` and ``/readyz`` on one port, from a thread of its own."""
 

@@ -73,7 +73,7 @@ def test_results_come_where_pub_sub_is_forbidden(
 ) -> None:
     url = own_redis().url
     with redis.Redis.from_url(url) as administrator:
-        administrator.execute_command("ACL SETUSER reader on >secret ~* +@all -@pubsub")  # type: ignore[no-untyped-call]
+        administrator.execute_command("ACL SETUSER reader on >secret ~* +@all -@pubsub")
     fleet = settings(redis={"url": url})
     make_topics(fleet)
     reader = url.replace("redis://", "redis://reader:secret@")
@@ -172,7 +172,7 @@ def test_closing_takes_all_threads_and_connections_along(fleet: Settings) -> Non
         threads, connections = threading.active_count(), len(administrator.client_list())
         for _ in range(3):
             with Client(fleet.kafka.bootstrap_servers, fleet.redis.url, fleet=fleet.fleet) as client:
-                assert client.submit("double", {"x": [1.0]}).result(timeout=60)
+                assert client.submit("double", {"x": [1.0]}).result(timeout=60).status == "succeeded"
         assert threading.active_count() == threads
         eventually(lambda: len(administrator.client_list()) <= connections + 1, "the connections are closed")
 

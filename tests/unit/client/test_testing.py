@@ -37,8 +37,11 @@ def test_the_first_outcome_of_an_id_stands(fake_fleet: FakeFleet) -> None:
 
 
 def test_the_latest_version_answers_unless_another_is_named(fake_fleet: FakeFleet) -> None:
+    def answering(version: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda _inputs: {"v": [version]}
+
     for version in (2, 10, 9):
-        fake_fleet.serve("m", lambda _inputs, version=version: {"v": [version]}, version=version)
+        fake_fleet.serve("m", answering(version), version=version)
     with fake_fleet.client() as client:
         assert client.submit("m", {"x": [1]}).result(10).model_version == "10"
         assert client.submit(None, {"x": [1]}, version=9).result(10)["v"][0] == 9

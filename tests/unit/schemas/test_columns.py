@@ -34,7 +34,9 @@ def test_like_jobs_cost_one_parse(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_arrays_are_aligned_writable_and_do_not_hold_the_buffer() -> None:
     records, images = delivery()
     buffer = bytearray(records.buffer)
-    borrowed = Records(memoryview(buffer), records.ends, records.keys, records.timestamps_ms, records.partitions, records.offsets)
+    borrowed = Records(
+        memoryview(buffer), records.ends, records.keys, records.timestamps_ms, records.partitions, records.offsets
+    )
     (group,) = JobDecoder().decode(borrowed, now_ms=0).groups
     found = group.inputs["x"]
     assert found.flags.aligned
@@ -104,9 +106,7 @@ def test_a_bad_key_or_a_header_takes_one_record_out_of_the_columns() -> None:
     keys[3] = b"not an id"
     headers = {4: [("penstock-attempt", b"2")]}
     decoded = JobDecoder().decode(
-        Records(
-            records.buffer, records.ends, keys, records.timestamps_ms, records.partitions, records.offsets, headers
-        ),
+        Records(records.buffer, records.ends, keys, records.timestamps_ms, records.partitions, records.offsets, headers),
         now_ms=0,
     )
     assert [index for index, _ in decoded.errors] == [3]

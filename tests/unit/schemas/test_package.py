@@ -20,5 +20,5 @@ def test_callers_load_no_pydantic() -> None:
 
 
 def test_limits_default_to_what_the_settings_default_to() -> None:
-    said = LimitSettings().model_dump() | {"record_bytes": TopicSettings().max_job_bytes}
+    said = LimitSettings.model_validate({}).model_dump() | {"record_bytes": TopicSettings.model_validate({}).max_job_bytes}
     assert dataclasses.asdict(Limits()) == said

@@ -1,10 +1,14 @@
-"""Owns what holds for all unit tests of the worker: the caller's own settings do not reach them."""
+"""Owns what holds for all unit tests of the worker: the caller's own settings do not reach them, and no test is timed."""
 
 from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

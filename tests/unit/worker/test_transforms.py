@@ -71,8 +71,8 @@ def load(name: str) -> Transform:
 def test_a_hook_that_is_not_there_changes_nothing() -> None:
     halve = load("Halve")
     inputs = {"x": np.ones((2, 4), np.float32)}
-    assert halve.before(inputs)["x"].tolist() == [[0.5] * 4] * 2
-    assert halve.after(inputs) is inputs
+    assert halve.before(inputs, 2)["x"].tolist() == [[0.5] * 4] * 2
+    assert halve.after(inputs, 2, ["x"]) == inputs
     assert halve.facade(DOUBLE) == DOUBLE
 
 
@@ -86,11 +86,26 @@ def test_what_jobs_see_is_what_the_transform_declares() -> None:
 def test_what_a_hook_raises_or_returns_amiss_is_the_transforms_error() -> None:
     raises = load("Raises")
     with pytest.raises(TransformError, match="preprocess raised KeyError: 'jpeg'"):
-        raises.before({})
+        raises.before({}, 1)
     with pytest.raises(TransformError, match="postprocess returned list, not a dict of arrays"):
-        raises.after({})
+        raises.after({}, 1, [])
     with pytest.raises(OutOfMemoryError, match="preprocess ran out of memory"):
-        load("Hungry").before({})
+        load("Hungry").before({}, 1)
+    with pytest.raises(TransformError, match="there is no output 'y' after postprocess, only x"):
+        load("Halve").after({"x": np.ones(1)}, 1, ["y"])
+    with pytest.raises(TransformError, match=r"preprocess returned 'x' with shape \[2, 4\] for 3 rows: axis 0 must be the rows"):
+        load("Halve").before({"x": np.ones((2, 4))}, 3)
+    with pytest.raises(TransformError, match="postprocess returned 'label' as list, not as an array"):
+        load("Lengths").after({"y": [1]}, 1, [])  # type: ignore[dict-item]  # what a user may do
+
+
+def test_values_that_numpy_can_see_as_arrays_are_taken() -> None:
+    class Tensor:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray[Any, Any]:
+            return np.ones(2)
+
+    after = load("Lengths").after({"y": Tensor()}, 2, ["label"])  # type: ignore[dict-item]  # what TensorFlow returns, say
+    assert after["label"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

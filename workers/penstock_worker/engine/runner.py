@@ -53,11 +53,12 @@ def call(route: Route, inputs: Arrays, rows: int) -> Arrays:
     """The route's outputs for ``rows`` rows of ``inputs``, rows along axis 0: transformed, padded, cut and joined again."""
     version = route.version
     transform = version.transform
+    wanted = route.signature.outputs
     if transform is not None:
-        inputs = transform.before(inputs)
+        inputs = transform.before(inputs, rows if route.policy.batched else None)
     if not route.policy.batched:
         outputs = version.model.call(route.signature_name, inputs)
-        return outputs if transform is None else transform.after(outputs)
+        return outputs if transform is None else transform.after(outputs, None, wanted)
     parts: list[Arrays] = []
     begin = 0
     for taken, called in calls(rows, route.policy.max_rows, version.settings.allowed_batch_sizes):
@@ -67,7 +68,7 @@ def call(route: Route, inputs: Arrays, rows: int) -> Arrays:
         begin += taken
     outputs = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if transform is not None:
-        outputs = transform.after(outputs)
+        outputs = transform.after(outputs, rows, wanted)
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise ValueError(

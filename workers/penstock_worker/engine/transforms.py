@@ -17,11 +17,17 @@ It runs in the engine. What it raises is the error of the job that made it raise
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
 
 from penstock_schemas.datatypes import DATATYPES
 from penstock_worker.engine.backend import Arrays, ModelUnreadableError, OutOfMemoryError
 from penstock_worker.engine.signature import Port, Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _HOOKS: Final = ("preprocess", "postprocess")
 
@@ -49,25 +55,46 @@ class Transform:
         """What jobs see of a model with ``signature``."""
         return Signature(self._inputs or signature.inputs, self._outputs or signature.outputs)
 
-    def before(self, inputs: Arrays) -> Arrays:
-        return self._apply("preprocess", inputs)
+    def before(self, inputs: Arrays, rows: int | None) -> Arrays:
+        """The model's inputs for jobs' ``inputs``, ``rows`` rows each (None: no rows run along axis 0).
 
-    def after(self, outputs: Arrays) -> Arrays:
-        return self._apply("postprocess", outputs)
+        The hook gets a copy: a batch that fails is split and run again, and what was changed in place must not be there.
+        """
+        return self._apply("preprocess", {name: array.copy() for name, array in inputs.items()}, rows)
 
-    def _apply(self, hook: str, arrays: Arrays) -> Arrays:
+    def after(self, outputs: Arrays, rows: int | None, wanted: Iterable[str]) -> Arrays:
+        """Jobs' outputs for the model's; those named in ``wanted`` must be among them."""
+        result = self._apply("postprocess", outputs, rows)
+        missing = [name for name in wanted if name not in result]
+        if missing:
+            raise TransformError(f"there is no output {missing[0]!r} after postprocess, only {', '.join(result) or 'none'}")
+        return result
+
+    def _apply(self, hook: str, arrays: Arrays, rows: int | None) -> Arrays:
         function = getattr(self._transform, hook, None)
         if function is None:
             return arrays
         try:
-            result: Any = function(arrays)
+            result: Arrays = function(arrays)  # as it should be; looked at below
         except MemoryError as error:
             raise OutOfMemoryError(f"{hook} ran out of memory") from error
         except Exception as error:
             raise TransformError(f"{hook} raised {type(error).__name__}: {error}") from error
-        if not isinstance(result, dict):
+        if type(result) is not dict:  # not isinstance: a type checker would take it for granted
             raise TransformError(f"{hook} returned {type(result).__name__}, not a dict of arrays")
-        return cast("Arrays", result)
+        return {str(name): _checked(hook, name, value, rows) for name, value in cast("dict[Any, Any]", result).items()}
+
+
+def _checked(hook: str, name: object, value: Any, rows: int | None) -> NDArray[Any]:
+    """``value`` as an array, if it is one and holds ``rows`` rows: fewer or more would give jobs their neighbours' results."""
+    if not hasattr(value, "__array__"):
+        raise TransformError(f"{hook} returned {name!r} as {type(value).__name__}, not as an array")
+    array = np.asarray(value)
+    if rows is not None and array.shape[:1] != (rows,):
+        raise TransformError(
+            f"{hook} returned {name!r} with shape {list(array.shape)} for {rows} rows: axis 0 must be the rows"
+        )
+    return array
 
 
 def _ports(spec: str, what: str, declared: object) -> dict[str, Port] | None:
