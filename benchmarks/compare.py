@@ -58,13 +58,15 @@ def fleet(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
     store = redis.Redis.from_url(settings.redis.url)
     config = folder / "penstock.json.toml"
     config.write_text(_toml(settings))
-    worker = subprocess.Popen([sys.executable, "-m", "penstock_worker", "--config", str(config)], stderr=(folder / "worker.log").open("wb"))
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "penstock_worker", "--config", str(config)], stderr=(folder / "worker.log").open("wb")
+    )
     try:
         positions = settings.topics.outcome_partitions
         begin = first = 0.0
         before: dict[str, float] = {}
         while True:
-            done = int(store.dbsize()) - positions  # type: ignore[arg-type]  # the synchronous client answers at once
+            done = int(store.dbsize()) - positions
             now = time.perf_counter()
             if done > 0 and not begin:
                 begin, first, before = now, done, _cpu(worker.pid)
@@ -88,7 +90,10 @@ def _toml(settings: Settings) -> str:
             f'fleet = "{settings.fleet}"',
             f'[kafka]\nbootstrap_servers = "{settings.kafka.bootstrap_servers}"',
             f'[redis]\nurl = "{settings.redis.url}"',
-            *(f'[models.{name}]\npath = "{model.path}"\nmax_batch_rows = {model.max_batch_rows}' for name, model in settings.models.items()),
+            *(
+                f'[models.{name}]\npath = "{model.path}"\nmax_batch_rows = {model.max_batch_rows}'
+                for name, model in settings.models.items()
+            ),
         ]
     )
 
@@ -166,7 +171,9 @@ def rounds(folder: Path, bootstrap: str, redis_url: str, jobs: int, count: int) 
             "fleet": fleet(settings, folder, jobs),
         }
         results.append(one)
-        print(f"round {number + 1}: " + ", ".join(f"{key} {value['per_second']:,.0f}/s" for key, value in one.items()), flush=True)
+        print(
+            f"round {number + 1}: " + ", ".join(f"{key} {value['per_second']:,.0f}/s" for key, value in one.items()), flush=True
+        )
         topics.delete()
         with redis.Redis.from_url(redis_url) as connection:
             connection.flushall()
@@ -178,9 +185,10 @@ def report(results: list[dict[str, Any]], jobs: int) -> None:
     rate = {key: median(one[key]["per_second"] for one in results) for key in results[0]}
     cpu = {key: median(one["fleet"]["cpu_us"].get(key, 0.0) for one in results) for key in results[0]["fleet"]["cpu_us"]}
     rss = {key: median(one["fleet"]["rss_mb"].get(key, 0.0) for one in results) for key in results[0]["fleet"]["rss_mb"]}
+    echo_cpu = median(one["echo"]["cpu_us"] for one in results)
     print(f"\n{jobs:,} jobs of one row (MLP 32-128-64-1), {os.cpu_count()} cores, median of {len(results)} rounds")
     print(f"bare TensorFlow   {rate['tensorflow']:>12,.0f} rows/s")
-    print(f"bare echo         {rate['echo']:>12,.0f} records/s, {median(one['echo']['cpu_us'] for one in results):.1f} µs CPU a record")
+    print(f"bare echo         {rate['echo']:>12,.0f} records/s, {echo_cpu:.1f} µs CPU a record")
     print(f"the fleet         {rate['fleet']:>12,.0f} jobs/s into Redis")
     print(f"fleet / echo      {median(one['fleet']['per_second'] / one['echo']['per_second'] for one in results):>12.2f}")
     print(f"fleet / TensorFlow{median(one['fleet']['per_second'] / one['tensorflow']['per_second'] for one in results):>12.2f}")

@@ -84,4 +84,5 @@ if __name__ == "__main__":
     if kind == "tensorflow":
         print(json.dumps(bare_tensorflow(arguments[0])))
     else:
-        print(json.dumps(bare_echo(*arguments[:3], int(arguments[3]), int(arguments[4]))))
+        bootstrap, topic, out, count, size = arguments
+        print(json.dumps(bare_echo(bootstrap, topic, out, int(count), int(size))))

@@ -18,7 +18,11 @@ def save(path: str) -> None:
             tf.keras.layers.Dense(1),
         ]
     )
-    serve = tf.function(lambda x: {"y": network(x)}, input_signature=[tf.TensorSpec([None, 32], tf.float32, name="x")])
+
+    def call(x: Any) -> dict[str, Any]:
+        return {"y": network(x)}
+
+    serve = tf.function(call, input_signature=[tf.TensorSpec([None, 32], tf.float32, name="x")])
     tf.saved_model.save(network, path, signatures={"serving_default": serve})
 
 

@@ -68,18 +68,16 @@ class Watcher:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._hints: Hints | None = None
-        self._trouble: str | None = None
+        self.trouble: str | None = None
+        """Why Redis could not be reached when it was last asked; None where it could."""
         self._look_most = 64
+        self._ahead = False
+        """Whether to read ahead: someone asked for a job that had been hinted before."""
 
     @property
     def era(self) -> int:
         """Names the present stretch without a lost hint; 0 while there is no subscription. See `watch`."""
         return self._hinted.era
-
-    @property
-    def trouble(self) -> str | None:
-        """Why Redis could not be reached when it was last asked; None where it could."""
-        return self._trouble
 
     def watch(self, job_id: str, notify: Notify, *, era: int | None = None) -> None:
         """Call ``notify`` once there is an outcome; at once, from a watcher thread, where it is there already.
@@ -93,18 +91,26 @@ class Watcher:
                 raise ClientClosed
             if not self._threads:
                 self._start()
-            waiter = self._waiting.get(job_id)
-            if waiter is not None:
-                waiter.notify.append(notify)
-                return
-            # A job of our own, sent while subscribed, and not hinted yet: there is nothing to find, so do not look yet.
-            unseen = self._hinted.rules_out(job_id, era)
-            pause = _FIRST_LOOK_HINTED if unseen else 0.0
-            self._waiting[job_id] = _Waiter([notify], now + pause, pause or _FIRST_LOOK_POLLED, hinted=era is not None)
-            earliest = not self._due or now + pause < self._due[0][0]
-            heapq.heappush(self._due, (now + pause, job_id))
-            if earliest:
-                self._changed.notify()
+            value = self._hinted.take(job_id) if era is not None else None
+            if value is None:
+                self._add(job_id, notify, now, era)
+        if value is not None:
+            notify(job_id, value)
+
+    def _add(self, job_id: str, notify: Notify, now: float, era: int | None) -> None:
+        waiter = self._waiting.get(job_id)
+        if waiter is not None:
+            waiter.notify.append(notify)
+            return
+        heard = self._hinted.heard(job_id)
+        self._ahead = self._ahead or heard
+        # A job of our own, sent while subscribed, and not hinted yet: there is nothing to find, so do not look yet.
+        pause = _FIRST_LOOK_HINTED if not heard and self._hinted.rules_out(era) else 0.0
+        self._waiting[job_id] = _Waiter([notify], now + pause, pause or _FIRST_LOOK_POLLED, hinted=era is not None)
+        earliest = not self._due or now + pause < self._due[0][0]
+        heapq.heappush(self._due, (now + pause, job_id))
+        if earliest:
+            self._changed.notify()
 
     def forget(self, job_id: str, notify: Notify) -> None:
         """Stop waiting. ``notify`` may still be called if the outcome came at this moment."""
@@ -151,6 +157,9 @@ class Watcher:
                     self._changed.wait(self._due[0][0] - now if self._due else None)
                     continue
                 due = self._take_due(now)
+                if due and self._ahead:
+                    due += self._hinted.next()
+                    self._ahead = False
             if due:
                 self._look_or_retry(due)
 
@@ -169,7 +178,7 @@ class Watcher:
             try:
                 missing = self._look(job_ids)
             except StoreUnavailable as error:
-                self._trouble = str(error)
+                self.trouble = str(error)
                 self._stopping.wait(pause)
                 pause = min(pause * 2, _RETRY_LONGEST)
             else:
@@ -201,7 +210,7 @@ class Watcher:
         except Exception as error:  # whatever it is: the net must go on, or everyone waits for ever
             _log.exception("reading results failed in a way that was not foreseen")
             raise StoreUnavailable(repr(error)) from error
-        self._trouble = None
+        self.trouble = None
         found = [(job_id, value) for job_id, value in zip(job_ids, values, strict=True) if value is not None]
         if found:
             size = sum(len(value) for _, value in found) // len(found)
@@ -210,8 +219,13 @@ class Watcher:
         return [job_id for job_id, value in zip(job_ids, values, strict=True) if value is None]
 
     def _resolve(self, found: Sequence[tuple[str, Found]]) -> None:
+        waiters: list[_Waiter | None] = []
         with self._changed:
-            waiters = [self._waiting.pop(job_id, None) for job_id, _ in found]
+            for job_id, value in found:
+                waiter = self._waiting.pop(job_id, None)
+                waiters.append(waiter)
+                if waiter is None and isinstance(value, bytes):
+                    self._hinted.keep(job_id, value)
         for (job_id, value), waiter in zip(found, waiters, strict=True):
             for notify in waiter.notify if waiter is not None else ():
                 notify(job_id, value)
@@ -229,8 +243,8 @@ class Watcher:
                 self._stopping.wait(pause)
                 pause = min(pause * 2, _RETRY_LONGEST)
                 continue
-            pause = _RETRY_FIRST
             try:
+                pause = _RETRY_FIRST
                 self._follow(hints)
             except StoreUnavailable as error:
                 _log.debug("hints lost: %s", error)
@@ -269,7 +283,7 @@ class Watcher:
             try:
                 self._look(chunk)  # one that is not there is still due at its own time
             except StoreUnavailable as error:
-                self._trouble = str(error)
+                self.trouble = str(error)
                 self._look_soon()
                 return
 

@@ -32,52 +32,68 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """Where Kafka is, and how to speak to it."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="Brokers to start from, HOST:PORT, comma-separated.")
+    bootstrap_servers: str = Field(default="localhost:9092", description="Brokers to start from, HOST:PORT, comma-separated.")
     properties: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="Further librdkafka properties for every client, security.* and sasl.* say."
     )
     group_protocol: Literal["classic", "consumer"] = Field(
-        "classic", description="classic (cooperative-sticky), or consumer (KIP-848)."
+        default="classic", description="classic (cooperative-sticky), or consumer (KIP-848)."
     )
-    session_timeout: float = Field(10.0, ge=1, le=300, description="A worker unheard of this long loses its partitions (classic).")
-    embedded: bool = Field(False, description="The broker is the in-process one of the demo: topic settings are not checked.")
+    session_timeout: float = Field(
+        default=10.0, ge=1, le=300, description="A worker unheard of this long loses its partitions (classic)."
+    )
+    embedded: bool = Field(
+        default=False, description="The broker is the in-process one of the demo: topic settings are not checked."
+    )
 
 
 class RedisSettings(_Section):
     """Where results are cached."""
 
-    url: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or unix:// URL of one primary.")
-    timeout: float = Field(5.0, gt=0, le=60, description="Longest that one call may take.")
+    url: str = Field(default="redis://localhost:6379/0", description="redis://, rediss:// or unix:// URL of one primary.")
+    timeout: float = Field(default=5.0, gt=0, le=60, description="Longest that one call may take.")
 
 
 class TopicSettings(_Section):
     """How topics are made. What is part of the contract is not configurable and not listed here."""
 
-    job_partitions: int = Field(8, ge=1, le=10_000, description="Partitions of each jobs topic: the most workers that share it.")
-    outcome_partitions: int = Field(8, ge=1, le=10_000, description="Partitions of the outcomes topic; never change it later.")
-    replication: int | None = Field(None, ge=1, le=15, description="Replicas; unset: 3 where there are three brokers, else 1.")
-    jobs_retention: float = Field(7 * DAY, ge=60, description="How long an unread job is kept.")
-    outcomes_retention: float = Field(9 * DAY, ge=60, description="How long outcomes are kept in the topic.")
-    dead_retention: float = Field(30 * DAY, ge=60, description="How long dead letters are kept.")
-    max_job_bytes: int = Field(4 * MIB, ge=1024, le=512 * MIB, description="Largest job record.")
-    max_outcome_bytes: int = Field(8 * MIB, ge=4096, le=512 * MIB, description="Largest outcome record.")
+    job_partitions: int = Field(
+        default=8, ge=1, le=10_000, description="Partitions of each jobs topic: the most workers that share it."
+    )
+    outcome_partitions: int = Field(
+        default=8, ge=1, le=10_000, description="Partitions of the outcomes topic; never change it later."
+    )
+    replication: int | None = Field(
+        default=None, ge=1, le=15, description="Replicas; unset: 3 where there are three brokers, else 1."
+    )
+    jobs_retention: float = Field(default=7 * DAY, ge=60, description="How long an unread job is kept.")
+    outcomes_retention: float = Field(default=9 * DAY, ge=60, description="How long outcomes are kept in the topic.")
+    dead_retention: float = Field(default=30 * DAY, ge=60, description="How long dead letters are kept.")
+    max_job_bytes: int = Field(default=4 * MIB, ge=1024, le=512 * MIB, description="Largest job record.")
+    max_outcome_bytes: int = Field(default=8 * MIB, ge=4096, le=512 * MIB, description="Largest outcome record.")
 
 
 class ModelSettings(_Section):
     """One declared model."""
 
-    path: Path = Field(description="Folder with one sub-folder a version (TF Serving's layout), a SavedModel, or a .keras file.")
-    versions: Literal["all", "latest"] | list[Annotated[str, StringConstraints(pattern=r"^\d+$")]] = Field("all", description="Versions to serve: all, latest, or a list.")
-    signature: str = Field("serving_default", description="Signature for jobs that name none.")
-    max_batch_rows: int = Field(1024, ge=1, le=1_000_000, description="Most rows in one call of the model.")
-    max_delay: float = Field(0.0, ge=0, le=60, description="How long a job may wait for company while the engine is idle.")
+    path: Path = Field(
+        description="Folder with one sub-folder a version (TF Serving's layout), a SavedModel, or a .keras file."
+    )
+    versions: Literal["all", "latest"] | list[Annotated[str, StringConstraints(pattern=r"^\d+$")]] = Field(
+        default="all", description="Versions to serve: all, latest, or a list."
+    )
+    signature: str = Field(default="serving_default", description="Signature for jobs that name none.")
+    max_batch_rows: int = Field(default=1024, ge=1, le=1_000_000, description="Most rows in one call of the model.")
+    max_delay: float = Field(
+        default=0.0, ge=0, le=60, description="How long a job may wait for company while the engine is idle."
+    )
     allowed_batch_sizes: list[Annotated[int, Field(ge=1)]] | None = Field(
-        None, description="Row counts that the model is called with (others are padded); unset: any, unpadded."
+        default=None, description="Row counts that the model is called with (others are padded); unset: any, unpadded."
     )
     transform: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
-        None, description="Pre- and post-processing, module:Class."
+        default=None, description="Pre- and post-processing, module:Class."
     )
-    allow_non_finite: bool = Field(False, description="Let NaN and infinity in and out (out only in binary).")
+    allow_non_finite: bool = Field(default=False, description="Let NaN and infinity in and out (out only in binary).")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -92,33 +108,41 @@ class ModelSettings(_Section):
 class LimitSettings(_Section):
     """Limits a job is checked against before anything of it is parsed or allocated."""
 
-    header_bytes: int = Field(1 * MIB, ge=256, description="Largest JSON in front of binary tensors.")
-    rows: int = Field(65_536, ge=1, description="Most rows in one job.")
-    tensors: int = Field(64, ge=1, le=1024, description="Most inputs, and most requested outputs.")
-    rank: int = Field(8, ge=1, le=32, description="Most dimensions of a tensor.")
-    elements: int = Field(16 * MIB, ge=1, description="Most elements in one tensor.")
-    string_bytes: int = Field(4 * MIB, ge=1, description="Longest element of a BYTES tensor.")
+    header_bytes: int = Field(default=1 * MIB, ge=256, description="Largest JSON in front of binary tensors.")
+    rows: int = Field(default=65_536, ge=1, description="Most rows in one job.")
+    tensors: int = Field(default=64, ge=1, le=1024, description="Most inputs, and most requested outputs.")
+    rank: int = Field(default=8, ge=1, le=32, description="Most dimensions of a tensor.")
+    elements: int = Field(default=16 * MIB, ge=1, description="Most elements in one tensor.")
+    string_bytes: int = Field(default=4 * MIB, ge=1, description="Longest element of a BYTES tensor.")
 
 
 class WorkerSettings(_Section):
     """How one worker runs."""
 
-    roles: list[Role] = Field(default_factory=lambda: list[Role](("work", "project")), min_length=1, description="work, project, or both.")
+    roles: list[Role] = Field(
+        default_factory=lambda: list[Role](("work", "project")), min_length=1, description="work, project, or both."
+    )
     queues: list[Annotated[str, StringConstraints(pattern=r"^([a-z0-9-]{1,32})?$")]] = Field(
         default_factory=lambda: [""], min_length=1, description='Job queues to read; "" is <fleet>.jobs itself.'
     )
-    devices: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: every GPU found, else the CPU.")
-    backend: str = Field("penstock_worker.engine.tensorflow_models", description="Module that loads and calls models.")
-    cpu_threads: int = Field(0, ge=0, le=1024, description="TensorFlow's threads on a CPU; 0: one a core.")
-    window: int = Field(4, ge=2, le=64, description="Deliveries on their way through one engine at a time.")
-    delivery_records: int = Field(2048, ge=1, le=65_536, description="Most records in one delivery to the engine.")
-    delivery_bytes: int = Field(8 * MIB, ge=64 * 1024, le=512 * MIB, description="Most bytes in one delivery, above one record.")
-    prefetch_bytes: int = Field(32 * MIB, ge=64 * 1024, description="Most bytes that the Kafka client reads ahead.")
-    shutdown_grace: float = Field(30.0, ge=0, le=3600, description="How long SIGTERM waits for what is in flight.")
-    revoke_grace: float = Field(5.0, ge=0, le=60, description="How long a revoked partition may hold up a rebalance.")
-    metrics_port: int | None = Field(None, ge=0, le=65_535, description="Port of /metrics, /livez, /readyz; unset: none; 0: any free one.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, else JSON.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    devices: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: every GPU found, else the CPU.")
+    backend: str = Field(default="penstock_worker.engine.tensorflow_models", description="Module that loads and calls models.")
+    cpu_threads: int = Field(default=0, ge=0, le=1024, description="TensorFlow's threads on a CPU; 0: one a core.")
+    window: int = Field(default=4, ge=2, le=64, description="Deliveries on their way through one engine at a time.")
+    delivery_records: int = Field(default=2048, ge=1, le=65_536, description="Most records in one delivery to the engine.")
+    delivery_bytes: int = Field(
+        default=8 * MIB, ge=64 * 1024, le=512 * MIB, description="Most bytes in one delivery, above one record."
+    )
+    prefetch_bytes: int = Field(default=32 * MIB, ge=64 * 1024, description="Most bytes that the Kafka client reads ahead.")
+    shutdown_grace: float = Field(default=30.0, ge=0, le=3600, description="How long SIGTERM waits for what is in flight.")
+    revoke_grace: float = Field(default=5.0, ge=0, le=60, description="How long a revoked partition may hold up a rebalance.")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="Port of /metrics, /livez, /readyz; unset: none; 0: any free one."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: for people on a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level that is logged.")
 
 
 class Settings(BaseSettings):
@@ -129,9 +153,11 @@ class Settings(BaseSettings):
     )
 
     fleet: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] = Field(
-        "penstock", description="Prefix of every topic, group and Redis key."
+        default="penstock", description="Prefix of every topic, group and Redis key."
     )
-    result_ttl: float = Field(DAY, ge=1, le=365 * DAY, description="How long a result stays readable after it was written.")
+    result_ttl: float = Field(
+        default=DAY, ge=1, le=365 * DAY, description="How long a result stays readable after it was written."
+    )
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
     topics: TopicSettings = Field(default_factory=TopicSettings)

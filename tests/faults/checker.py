@@ -12,13 +12,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from tests.faults.jobs import Job
 
 from penstock_schemas.ids import derived_id
 from penstock_schemas.outcomes import ContractError, Outcome, decode_outcome
+
+if TYPE_CHECKING:
+    from tests.faults.jobs import Job
 
 _SHOWN: Final = 5
 _EXPIRY_SLACK_MS: Final = 2000
@@ -185,7 +187,8 @@ def _firsts(by_id: Mapping[str, Sequence[_Told]]) -> tuple[dict[str, _Told], lis
     for job_id, many in by_id.items():
         partitions = {one.record.partition for one in many}
         if len(partitions) > 1:
-            breaches.append(Breach("I2", f"{job_id} has outcomes in partitions {sorted(partitions)}: none of them is the first"))
+            what = f"{job_id} has outcomes in partitions {sorted(partitions)}: none of them is the first"
+            breaches.append(Breach("I2", what))
         firsts[job_id] = min(many, key=lambda one: (-one.outcome.generation, one.record.offset))
     return firsts, breaches
 
@@ -259,25 +262,27 @@ def _commits(evidence: Evidence, by_place: Mapping[Place | None, Sequence[_Told]
     for partition, jobs in partitions.items():
         jobs.sort(key=lambda job: job.offset)
         offsets[partition] = [job.offset for job in jobs]
-        times = [min((one.record.time_ms for one in by_place.get((partition, job.offset), ())), default=inf) for job in jobs]
+        answers = [by_place.get((partition, job.offset), ()) for job in jobs]
+        times = [min((one.record.time_ms for one in many), default=inf) for many in answers]
         settled[partition] = list(accumulate(times, max))  # when all up to here were
     for commit in evidence.commits:
         before = bisect_left(offsets.get(commit.partition, []), commit.offset)
         if before and settled[commit.partition][before - 1] > commit.time_ms:
-            guilty = bisect_left(settled[commit.partition], commit.time_ms + 1)
-            what = f"jobs-{commit.partition} was committed up to {commit.offset} before {partitions[commit.partition][guilty]} was settled"
-            yield Breach("I5", what)
+            guilty = partitions[commit.partition][bisect_left(settled[commit.partition], commit.time_ms + 1)]
+            yield Breach("I5", f"jobs-{commit.partition} was committed up to {commit.offset} before {guilty} was settled")
 
 
 def _lag(evidence: Evidence) -> Iterator[Breach]:
     """I6: in the end everything is read."""
     committed = {commit.partition: commit.offset for commit in evidence.commits}
     for partition, end in evidence.job_ends.items():
-        if committed.get(partition, 0) != end:
-            yield Breach("I6", f"jobs-{partition} is committed up to {committed.get(partition, 0)} and ends at {end}")
+        done = committed.get(partition, 0)
+        if done != end:
+            yield Breach("I6", f"jobs-{partition} is committed up to {done} and ends at {end}")
     for partition, end in evidence.outcome_ends.items():
-        if evidence.positions.get(partition, 0) != end:
-            yield Breach("I6", f"outcomes-{partition} is projected up to {evidence.positions.get(partition, 0)} and ends at {end}")
+        done = evidence.positions.get(partition, 0)
+        if done != end:
+            yield Breach("I6", f"outcomes-{partition} is projected up to {done} and ends at {end}")
 
 
 def _letters(evidence: Evidence, told: Sequence[_Told]) -> Iterator[Breach]:

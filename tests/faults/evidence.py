@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 from redis import Redis
 from tests.faults.checker import Commit, Record, Stored
 
-from penstock_schemas.names import Names
-from penstock_schemas.settings import Settings
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+    from penstock_schemas.names import Names
+    from penstock_schemas.settings import Settings
 
 _TIMEOUT: Final = 10.0
 _COMMITS: Final = "__consumer_offsets"
@@ -40,9 +42,10 @@ class TopicReader:
 
     def records(self, topic: str) -> list[Record]:
         """All that ``topic`` holds now, in order of partition and offset."""
-        records = [
-            Record(m.partition() or 0, m.offset() or 0, m.timestamp()[1], _bytes(m.key()), _bytes(m.value())) for m in self._all(topic)
-        ]
+        records: list[Record] = []
+        for message in self._all(topic):
+            place = message.partition() or 0, message.offset() or 0
+            records.append(Record(*place, message.timestamp()[1], _bytes(message.key()), _bytes(message.value())))
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
     def commits(self, group: str, topic: str) -> list[Commit]:
@@ -130,14 +133,6 @@ class ResultReader:
 
     def close(self) -> None:
         self._redis.close()
-
-
-def attempt(read: Callable[[], Any], *errors: type[Exception]) -> Any:
-    """What ``read()`` gives, or None where one of ``errors`` comes instead."""
-    try:
-        return read()
-    except errors:
-        return None
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import psutil
 from tests.faults.schedule import Fault, Step, is_worker
@@ -90,20 +90,29 @@ class Fleet:
     """The processes of one fleet. A context manager: whatever happens, nothing of it is left at the end.
 
     ``settings`` are what every member gets. ``redis`` is this fleet's own server; None where no fault is to touch it.
-    ``say`` is told of each fault when it is done.
+    ``mutant`` is a folder with another ``penstock_worker`` to run instead of the real one. ``say`` is told of each fault.
     """
 
-    def __init__(self, settings: Settings, folder: Path, redis: LocalRedis | None = None, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        *,
+        redis: LocalRedis | None = None,
+        mutant: str | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.settings = settings
         self.members: dict[str, Member] = {}
+        self.say = say
         self._folder = folder
         self._redis = redis
-        self._say = say
+        self._path = os.pathsep.join(map(str, [BACKENDS] if not mutant else [mutant, BACKENDS]))
         self._guard = Guard()
         self._mark = secrets.token_hex(8)
         self._flush: Callable[[], None] | None = None
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,14 +129,14 @@ class Fleet:
 
     def add(self, name: str) -> Member:
         """Start a member; it gets ready on its own time."""
-        environment = {**worker_environment(self.settings), "PYTHONPATH": str(BACKENDS), "TMPDIR": str(self._folder)}
+        environment = {**worker_environment(self.settings), "PYTHONPATH": self._path, "TMPDIR": str(self._folder)}
         environment[_MARK] = self._mark
         self.members[name] = Member(name, self._folder, environment, self._guard)
         return self.members[name]
 
     def do(self, step: Step) -> None:
         """Do one step of a schedule."""
-        self._say(str(step))
+        self.say(str(step))
         match step.fault:
             case Fault.ADD:
                 self.add(step.target)

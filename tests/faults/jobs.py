@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.backends.numpy_models import NAN, REFUSED
+from tests.backends.numpy_models import CRASHES, NAN, REFUSED
 
 from penstock_schemas.encoding import JobEncoder
 from penstock_schemas.errors import ErrorCode
@@ -45,10 +45,28 @@ class Kind(StrEnum):
     UNKNOWN_MODEL = "unknown-model"
     WRONG_SHAPE = "wrong-shape"
     LATE = "late"
+    """Its deadline had passed before it was submitted."""
+    CRASHES = "crashes"
+    """It kills its engine, whenever it is run."""
 
 
-_WEIGHTS: Final[Mapping[Kind, int]] = {Kind.ORDINARY: 80, Kind.ROWS: 6, Kind.PLAIN: 5} | {
-    kind: 1 for kind in Kind if kind not in (Kind.ORDINARY, Kind.ROWS, Kind.PLAIN)
+_CODES: Final[Mapping[Kind, ErrorCode]] = {
+    Kind.REFUSED: ErrorCode.MODEL_ERROR,
+    Kind.NAN_OUTPUT: ErrorCode.NON_FINITE_OUTPUT,
+    Kind.NAN_INPUT: ErrorCode.NON_FINITE_INPUT,
+    Kind.GARBAGE: ErrorCode.INVALID_JOB,
+    Kind.NAMELESS: ErrorCode.INVALID_JOB,
+    Kind.EMPTY: ErrorCode.INVALID_JOB,
+    Kind.UNKNOWN_MODEL: ErrorCode.UNKNOWN_MODEL,
+    Kind.WRONG_SHAPE: ErrorCode.INVALID_INPUT,
+    Kind.LATE: ErrorCode.DEADLINE_EXCEEDED,
+    Kind.CRASHES: ErrorCode.ENGINE_CRASH,
+}
+"""What comes of the kinds that do not succeed."""
+_NUMBERS: Final = {Kind.REFUSED: REFUSED, Kind.NAN_OUTPUT: NAN, Kind.CRASHES: CRASHES}
+
+USUAL: Final[Mapping[Kind, int]] = {Kind.ORDINARY: 80, Kind.ROWS: 6, Kind.PLAIN: 5} | {
+    kind: 1 for kind in _CODES if kind is not Kind.CRASHES
 }
 
 
@@ -86,14 +104,17 @@ class Job:
     expected: Expected
 
 
-def make_jobs(seed: int, count: int) -> Iterator[Job]:
-    """``count`` jobs, some of them twice (once more than ``count`` says, and later), the same for the same seed."""
+def make_jobs(seed: int, count: int, weights: Mapping[Kind, int] = USUAL) -> Iterator[Job]:
+    """``count`` jobs, some of them twice (once more than ``count`` says, and later), the same for the same seed.
+
+    ``weights``: how often each kind comes, against the others.
+    """
     random = Random(seed)
     encoders = _Encoders()
-    kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
     remembered: list[Job] = []
     for number in range(count):
-        job = _make(random, encoders, random.choices(kinds, weights)[0], number)
+        (kind,) = random.choices(list(weights), list(weights.values()))
+        job = _make(random, encoders, kind, number)
         yield job
         if job.id is not None and random.random() < _REPEATED:
             remembered.append(job)
@@ -111,44 +132,45 @@ class _Encoders:
 
 def _make(random: Random, encoders: _Encoders, kind: Kind, number: int) -> Job:
     job_id = f"{kind}-{number}"
-    key: bytes | None = job_id.encode()
-    headers: tuple[tuple[str, bytes], ...] = ()
+    x = _inputs(random, kind)
+    code = _CODES.get(kind)
+    if code is None:
+        expected = Expected("succeeded", outputs={"y": x * 2})
+    else:
+        expected = Expected("expired" if kind is Kind.LATE else "failed", code)
+    return Job(
+        kind=kind,
+        id=None if kind is Kind.NAMELESS else job_id,
+        key=None if kind in (Kind.NAMELESS, Kind.PLAIN) else job_id.encode(),
+        value=_value(random, encoders, kind, x, job_id),
+        headers=(("ce_deadline", b"2020-01-01T00:00:00Z"),) if kind is Kind.LATE else (),
+        expected=expected,
+    )
+
+
+def _inputs(random: Random, kind: Kind) -> NDArray[np.float32]:
+    """``x`` of the job, FP32 [rows, 4]."""
     rows = random.randint(2, 9) if kind is Kind.ROWS else 1
     # Eighths are exact in float32 and short in JSON; none of them is one of the model's numbers, which are negative.
     x = np.array([[random.randint(0, 8000) / 8 for _ in range(4)] for _ in range(rows)], np.float32)
-    expected = Expected("succeeded", outputs={"y": x * 2})
-    value: bytes | None = None
+    if kind in _NUMBERS:
+        x[0, 0] = _NUMBERS[kind]
+    elif kind is Kind.NAN_INPUT:
+        x[0, random.randrange(4)] = random.choice((np.nan, np.inf, -np.inf))
+    elif kind is Kind.WRONG_SHAPE:
+        x = x[:, : random.randint(1, 3)]
+    return x
+
+
+def _value(random: Random, encoders: _Encoders, kind: Kind, x: NDArray[np.float32], job_id: str) -> bytes | None:
     match kind:
-        case Kind.REFUSED:
-            x[0, 0] = REFUSED
-            expected = Expected("failed", ErrorCode.MODEL_ERROR)
-        case Kind.NAN_OUTPUT:
-            x[0, 0] = NAN
-            expected = Expected("failed", ErrorCode.NON_FINITE_OUTPUT)
-        case Kind.NAN_INPUT:
-            x[0, random.randrange(4)] = random.choice((np.nan, np.inf, -np.inf))
-            expected = Expected("failed", ErrorCode.NON_FINITE_INPUT)
-        case Kind.WRONG_SHAPE:
-            x = x[:, : random.randint(1, 3)]
-            expected = Expected("failed", ErrorCode.INVALID_INPUT)
-        case Kind.UNKNOWN_MODEL:
-            value = encoders.unknown.encode({"x": x})
-            expected = Expected("failed", ErrorCode.UNKNOWN_MODEL)
         case Kind.PLAIN:
-            value = encoders.json.encode({"x": x}, job_id=job_id)
-            key = None
+            return encoders.json.encode({"x": x}, job_id=job_id)
+        case Kind.UNKNOWN_MODEL:
+            return encoders.unknown.encode({"x": x})
         case Kind.GARBAGE | Kind.NAMELESS:
-            value = b"\xff" + random.randbytes(random.randint(1, 200))  # never JSON, which begins with no such byte
-            expected = Expected("failed", ErrorCode.INVALID_JOB)
-            key = None if kind is Kind.NAMELESS else key
+            return b"\xff" + random.randbytes(random.randint(1, 200))  # never JSON, which begins with no such byte
         case Kind.EMPTY:
-            value = random.choice((None, b""))
-            expected = Expected("failed", ErrorCode.INVALID_JOB)
-        case Kind.LATE:
-            headers = (("ce_deadline", b"2020-01-01T00:00:00Z"),)
-            expected = Expected("expired", ErrorCode.DEADLINE_EXCEEDED)
-        case Kind.ORDINARY | Kind.ROWS:
-            pass
-    if value is None and kind is not Kind.EMPTY:
-        value = encoders.binary.encode({"x": x})
-    return Job(kind, None if kind is Kind.NAMELESS else job_id, key, value, headers, expected)
+            return random.choice((None, b""))
+        case _:
+            return encoders.binary.encode({"x": x})

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
 from tests.faults.checker import Accepted, Evidence
 from tests.faults.evidence import ResultReader, TopicReader, committed
-from tests.faults.harness import Fleet
-from tests.faults.jobs import Job
-from tests.faults.schedule import Step
+
+if TYPE_CHECKING:
+    from tests.faults.harness import Fleet
+    from tests.faults.jobs import Job
+    from tests.faults.schedule import Step
 
 _TURN: Final = 0.01
 _WATCHED: Final = 100
@@ -48,7 +50,7 @@ class Life:
         self._results = ResultReader(settings)
         fleet.on_flush(self._results.flush)
 
-    def __enter__(self) -> Life:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,7 +94,10 @@ class Life:
                     self._producer.poll(0.1)
 
     def wait_quiet(self, timeout: float) -> bool:
-        """Wait until every job is committed and every outcome projected. False where that takes too long: the evidence says what."""
+        """Wait until every job is committed and every outcome projected.
+
+        False where that takes longer than ``timeout`` seconds, or a member is in trouble: the evidence says what is missing.
+        """
         deadline = time.monotonic() + timeout
         while not self._is_quiet():
             if time.monotonic() > deadline or self._fleet.troubles():

@@ -73,7 +73,10 @@ def first_members() -> list[str]:
 
 
 def make_schedule(seed: int, seconds: float, *, session: float, gap: float = 1.5) -> list[Step]:
-    """Faults over ``seconds``, ``gap`` seconds apart on average; ``session`` is how long the group waits for a silent member."""
+    """Faults over ``seconds``, ``gap`` seconds apart on average.
+
+    ``session`` is how long the group waits for a silent member, in seconds.
+    """
     return _Maker(Random(seed), session).make(seconds, gap)
 
 
@@ -111,8 +114,9 @@ class _Maker:
                 return False
             self._add(now, role)
             return True
-        awake = [member for member in self._of(role) if self.away_until.get(member, 0) < now]
-        free = [member for member in awake if fault is not Fault.KILL_ENGINE or self.engine_kills.get(member, 0) < _ENGINE_KILLS]
+        free = awake = [member for member in self._of(role) if self.away_until.get(member, 0) < now]
+        if fault is Fault.KILL_ENGINE:
+            free = [member for member in awake if self.engine_kills.get(member, 0) < _ENGINE_KILLS]
         if len(awake) < 2 or not free:  # somebody is always left who can work
             return False
         target = self.random.choice(free)

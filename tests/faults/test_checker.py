@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
+import numpy as np
 import pytest
 from tests.faults.checker import Accepted, Commit, Evidence, Record, Stored, Verdict
 from tests.faults.jobs import Expected, make_jobs
@@ -12,8 +14,6 @@ from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.outcomes import encode_failed
 from penstock_schemas.requests import Request, RequestedOutput
 from penstock_schemas.results import encode_succeeded
-
-import numpy as np
 
 TOPIC = "t.jobs"
 TTL_MS = 60_000
@@ -24,7 +24,7 @@ def told(job: Accepted, expected: Expected | None = None, *, generation: int = 0
     expected = expected or job.job.expected
     place = f"{TOPIC}-{job.partition}-{job.offset}"
     if expected.code is not None:
-        status = "expired" if expected.status == "expired" else "failed"
+        status: Literal["failed", "expired"] = "expired" if expected.status == "expired" else "failed"
         error = JobError(expected.code, "no")
         return encode_failed(id=job.id.encode(), status=status, error=error, origin=place, generation=generation)
     request = Request("double", None, None, (), (RequestedOutput("y", None, None),), True, None, None, generation)

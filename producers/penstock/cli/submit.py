@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from penstock_schemas.settings import Settings
 
-_DELIVERY_TIMEOUT: Final = 15.0
+_DELIVERY_TIMEOUT: Final = 10.0
 """How long Kafka may take to confirm the job, in seconds; after that it counts as not to be reached."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import typer
 
 from penstock.cli.common import Flags, note, read_settings
@@ -9,6 +11,9 @@ from penstock.cli.exits import CommandError, ExitCode
 from penstock.topics import TopicManager
 from penstock_schemas.settings import Settings
 from penstock_schemas.topics import Difference, WantedTopic
+
+_TIMEOUT: Final = 5.0
+"""How long the cluster may take to answer, in seconds."""
 
 
 def show_topics(flags: Flags) -> None:
@@ -49,7 +54,7 @@ def _manager(settings: Settings) -> TopicManager:
     if settings.kafka.embedded:
         raise CommandError(ExitCode.WRONG_USE, "the embedded broker makes topics on first use and has no settings for them")
     note(f"Kafka at {settings.kafka.bootstrap_servers}, fleet {settings.fleet}")
-    return TopicManager(settings, timeout=10.0)
+    return TopicManager(settings, timeout=_TIMEOUT)
 
 
 def _described(topic: WantedTopic) -> str:

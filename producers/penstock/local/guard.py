@@ -43,7 +43,7 @@ found=
 for g in $groups; do
     kill -s STOP -- "-$g" 2>/dev/null || continue  # so that none starts another while we look
     found="$found $g"
-    :
+    tree "$g"
 done
 for g in $groups; do kill -s KILL -- "-$g" 2>/dev/null; done
 for p in $found; do kill -s KILL "$p" 2>/dev/null; done

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -34,7 +36,8 @@ class Cache:
     def get(self, job_id: str) -> bytes | None:
         key = self.names.result_key(job_id)
         if self.client is not None:
-            return self.client.get(key)
+            value: bytes | None = self.client.get(key)
+            return value
         assert isinstance(self.store, MemoryStore)
         return self.store.get(key.encode())
 
@@ -50,7 +53,9 @@ class Cache:
     ) -> Change:
         at = b"%d" % (expiry if expiry is not None else self.now() + HOUR_MS)
         keys = [self.names.result_key(job_id).encode() for job_id, _ in results]
-        return Change(partition, expected, position, keys, [value for _, value in results], [at] * len(results))
+        return Change(
+            partition, expected, position, keys, [value for _, value in results], [(len(results), at)] if results else []
+        )
 
     def replace(self, expected: bytes, position: bytes, *results: tuple[str, bytes, int]) -> Change:
         at = b"%d" % (self.now() + HOUR_MS)
@@ -165,6 +170,14 @@ class TestBoth:
         cache.apply(cache.change(b"T %d" % (len(numbers) + 1), b"T 99", ("a", outcome(0, "late"))))
         assert cache.get("a") == outcome(stands, "first")
 
+    def test_each_run_expires_at_its_own_time(self, cache: Cache) -> None:
+        now = cache.now()
+        keys = [cache.names.result_key(job_id).encode() for job_id in "abcd"]
+        runs = [(1, b"%d" % (now + HOUR_MS)), (2, b"%d" % (now - 1)), (1, b"%d" % (now + HOUR_MS))]
+        mended = Replacement(cache.names.result_key("e").encode(), outcome(1, "e"), b"%d" % (now + HOUR_MS), 1)
+        cache.apply(Change(0, NOTHING, b"T 5", keys, [b"1", b"2", b"3", b"4"], runs, [mended]))
+        assert [cache.get(job_id) for job_id in "abcde"] == [b"1", None, None, b"4", outcome(1, "e")]
+
     def test_a_generation_above_0_needs_none_below_it(self, cache: Cache) -> None:
         assert cache.apply(cache.replace(NOTHING, b"T 1", ("a", outcome(4, "x"), 4), ("b", outcome(1, "y"), 1))) == [2]
         assert (cache.get("a"), cache.get("b")) == (outcome(4, "x"), outcome(1, "y"))
@@ -191,11 +204,14 @@ class TestRedis:
             change = on_redis.change(NOTHING, b"T 2", ("a", b"1"), ("b", b"2"))
             on_redis.store.send([change], {"one": [b"a", b"b"], "two": [b"c"]})
             heard: list[Any] = []
-            eventually(
-                lambda: heard.append(m) or True if (m := subscription.get_message(timeout=0.1)) else False, "the hint came"
-            )
+
+            def told() -> bool:
+                heard.append(subscription.get_message(timeout=0.1))
+                return heard[-1] is not None
+
+            eventually(told, "the hint came")
             assert on_redis.get("a") == b"1"
-            assert heard[0]["data"] == b"a\nb"
+            assert heard[-1]["data"] == b"a\nb"
         assert on_redis.store.receive() == [2]
         assert on_redis.position() == b"T 2"
 
@@ -282,7 +298,17 @@ class TestTrouble:
             cache.store.check()
 
     def test_a_cluster_is_refused(self, own_redis: RedisFactory) -> None:
-        store = RedisStore(RedisSettings(url=own_redis(args=["--cluster-enabled", "yes"]).url, timeout=5), Names("f"))
+        store = RedisStore(
+            RedisSettings(url=own_redis(port=_low_port(), args=["--cluster-enabled", "yes"]).url, timeout=5), Names("f")
+        )
         with pytest.raises(StoreUnsuitable, match="Cluster"):
             store.check()
         store.drop()
+
+
+def _low_port() -> int:
+    """A free port that leaves room for a cluster's bus, 10,000 above it."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.randint(20_000, 30_000)))
+            return int(probe.getsockname()[1])

@@ -72,6 +72,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         demo.process.wait()
 
 
+pytestmark = pytest.mark.timeout(300)  # a demo on a busy machine
+
 MOMENTS: dict[str, Callable[[Demo], bool]] = {
     "Maven fetches": lambda demo: demo.descends("maven-dependency-plugin"),
     "the model trains": lambda demo: demo.descends("train.py"),
@@ -86,7 +88,7 @@ def test_ctrl_c_leaves_nothing_behind(moment: str, start: Callable[..., Demo], t
     fresh = moment == "Maven fetches"
     demo = start(cache=tmp_path / "cache" if fresh else cache_folder().parent)
     reached = MOMENTS[moment]
-    eventually(lambda: demo.process.poll() is not None or reached(demo), moment, timeout=100)
+    eventually(lambda: demo.process.poll() is not None or reached(demo), moment, timeout=240)
     assert demo.process.poll() is None, demo.output.read_text()
     assert list(demo.temporary.iterdir())
     demo.descends()
@@ -101,7 +103,7 @@ def test_ctrl_c_leaves_nothing_behind(moment: str, start: Callable[..., Demo], t
 
 def test_a_second_ctrl_c_does_not_tear_apart_what_the_first_set_going(start: Callable[..., Demo]) -> None:
     demo = start(cache=cache_folder().parent)
-    eventually(lambda: demo.descends("kafka.Kafka"), "Kafka starts", timeout=100)
+    eventually(lambda: demo.descends("kafka.Kafka"), "Kafka starts", timeout=240)
     for _ in range(20):
         if demo.process.poll() is None:
             os.killpg(demo.process.pid, signal.SIGINT)

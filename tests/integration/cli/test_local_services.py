@@ -111,7 +111,7 @@ guard = Guard()
 folder = guard.make_folder("penstock-test-", Path(sys.argv[1]))
 (folder / "file").write_text("x")
 # A child in its own session, as a worker's engines are, below a child of ours.
-nested = "import subprocess as s, time; print(s.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); time.sleep(600)"
+nested = "import subprocess as s, time; print(s.Popen(['sleep', '99'], start_new_session=True).pid, flush=True); time.sleep(99)"
 child = ManagedProcess("child", [sys.executable, "-c", nested], log=folder / "log", guard=guard)
 child.start()
 child.wait_until(lambda: (folder / "log").read_text().endswith("\\n"), 30)

@@ -92,12 +92,17 @@ class TestPlan:
         plan = planner.plan(known(), records((b"a", outcome("a")), (b"b", outcome("b")), times=[NOW - 5, NOW + 5]), NOW)
         assert plan.change.keys == [b"f:result:a", b"f:result:b"]
         assert plan.change.values == [outcome("a"), outcome("b")]
-        assert plan.change.expiries == [b"%d" % (NOW - 5 + TTL_MS), b"%d" % (NOW + 5 + TTL_MS)]
+        assert plan.change.expiries == [(1, b"%d" % (NOW - 5 + TTL_MS)), (1, b"%d" % (NOW + 5 + TTL_MS))]
         assert (plan.change.expected, plan.change.position) == (b"T1 0", b"T1 2")
         assert (plan.garbage, plan.expired) == (0, 0)
 
+    def test_equal_times_make_one_run(self, planner: Planner) -> None:
+        batch = records(*[(b"%d" % number, outcome(str(number))) for number in range(5)], times=[NOW, NOW, NOW + 1, NOW, NOW])
+        first, second = b"%d" % (NOW + TTL_MS), b"%d" % (NOW + 1 + TTL_MS)
+        assert planner.plan(known(), batch, NOW).change.expiries == [(2, first), (1, second), (2, first)]
+
     def test_a_time_beyond_reason_is_cut(self, planner: Planner) -> None:
-        (expiry,) = planner.plan(known(), records((b"a", outcome("a")), times=[1 << 62]), NOW).change.expiries
+        ((_, expiry),) = planner.plan(known(), records((b"a", outcome("a")), times=[1 << 62]), NOW).change.expiries
         assert int(expiry) < NOW + 10 * 86_400_000
 
     def test_expired_ones_are_skipped_and_passed(self, planner: Planner) -> None:

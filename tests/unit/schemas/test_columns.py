@@ -147,19 +147,23 @@ def test_records_that_do_not_lie_side_by_side_are_gathered() -> None:
     assert [row.tobytes() for row in alike.rows] == parts[1::2]
 
 
-def test_the_cache_is_bounded_in_entries_and_bytes() -> None:
+def test_the_cache_is_bounded_in_entries_and_forgets_what_was_not_used() -> None:
     cache: BytesCache[int] = BytesCache(entries=3, total=100, longest=50)
-    for index in range(5):
+    for index in range(4):
         cache.put(b"%d" % index, index)
-    assert [cache.get(b"%d" % index) for index in range(5)] == [None, None, 2, 3, 4]
-    cache.get(b"2")
-    cache.put(b"x" * 50, 7)
-    cache.put(b"y" * 50, 8)
+    assert [cache.get(b"%d" % index) for index in (0, 3, 2, 1)] == [None, 3, 2, 1]
+    cache.put(b"4", 4)
     assert cache.get(b"3") is None
-    assert cache.get(b"y" * 50) == 8
+    assert cache.get(b"2") == 2
+
+
+def test_the_cache_is_bounded_in_bytes() -> None:
+    cache: BytesCache[int] = BytesCache(entries=100, total=100, longest=50)
+    for index in range(20):
+        cache.put(b"%048d" % index, index)
+        assert len(cache) <= 2
     cache.put(b"z" * 51, 9)
     assert cache.get(b"z" * 51) is None
-    assert len(cache) <= 3
 
 
 def _ends(records: Records) -> list[tuple[int, int]]:

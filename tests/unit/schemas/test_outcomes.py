@@ -181,6 +181,11 @@ def test_a_failure_takes_what_it_is_not_told_from_the_request() -> None:
     assert (outcome.status, outcome.model_version, outcome.attempts, outcome.generation) == ("expired", "4", 9, 0)
 
 
+def test_a_message_that_utf_8_cannot_say_is_said_as_far_as_it_goes() -> None:
+    value = encode_failed(id=b"a", status="failed", error=JobError(ErrorCode.MODEL_ERROR, "x\ud800y"), origin="t-0-1")
+    assert decode_outcome(value).error == "x?y"
+
+
 def test_an_endless_message_is_cut() -> None:
     value = encode_failed(id=b"a", status="failed", error=JobError(ErrorCode.MODEL_ERROR, "x" * 10**6), origin="t-0-1")
     assert len(value) < 3000

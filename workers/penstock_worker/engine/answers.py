@@ -73,15 +73,20 @@ class Refusal(NamedTuple):
 
 
 def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
-    """The answer for jobs that never reach a batch; expired ones get no dead letter."""
+    """The answer for jobs that never reach a batch; expired ones get no dead letter. ``attempt`` is their delivery's."""
     return Answer(
         sequence,
         np.array([refusal.place for refusal in refusals], np.int32).tobytes(),
         [refusal.id for refusal in refusals],
-        [failed_record(r.id, r.origin, r.error, r.request, attempt, status=r.status) for r in refusals],
+        [failed_record(r.id, r.origin, r.error, r.request, _attempts(r.request, attempt), status=r.status) for r in refusals],
         {r.place: Failure(r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
         sum(r.status == "expired" for r in refusals),
     )
+
+
+def _attempts(request: Request | None, attempt: int) -> int:
+    """The attempts that a job's own headers tell of, and those of its delivery in this worker."""
+    return attempt if request is None else request.attempt + attempt - 1
 
 
 def failed_record(

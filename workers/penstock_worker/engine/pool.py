@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from penstock_worker.metrics import WorkerMetrics
 
 _STARTS: Final = 5
-"""So many starts in a row without one answer, and the engine is not going to stay up."""
+"""So many starts in a row that came to nothing, and the engine is not going to stay up."""
 
 
 class WorkerFailedError(Exception):
@@ -157,7 +157,8 @@ class Pool:
     def _restart(self, engine: EngineProcess, died: Died) -> None:
         """Start a dead engine again; its jobs are tried again, the suspects by themselves, until they have had their tries."""
         place = self._engines.index(engine)
-        self._starts[place] += 1
+        # An engine that ran jobs had warmed up: its death is those jobs' affair, and they have their number of tries.
+        self._starts[place] = 1 if died.suspects else self._starts[place] + 1
         self._metrics.restarts.inc()
         unanswered = sum(delivery.left for delivery in died.unanswered)
         suspects = sum(len(indices) for _, indices in died.suspects)

@@ -48,7 +48,7 @@ class Reader:
                 request = dataclasses.replace(request, attempt=request.attempt + arrived.attempt - 1)
             route = self._route(group.request)
             if isinstance(route, JobError):
-                refusals += [_refusal(arrived, decoded, index, route, request) for index in group.indices.tolist()]
+                refusals += [_refusal(arrived, decoded, index, route, group.request) for index in group.indices.tolist()]
                 continue
             kept = self._finite(arrived, decoded, group, route, refusals)
             if len(kept) == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, groupby
 from typing import Final, cast
 
 from penstock_schemas.names import Names
@@ -53,7 +53,8 @@ class Replacement:
 class Change:
     """What one call to Redis writes, all or nothing, if the partition's position is ``expected`` so far.
 
-    Results (``keys``, ``values``, ``expiries``: n each; what is there already stays), ``replacements``, and the position.
+    Results (``keys`` and ``values``, n each; what is there already stays), ``replacements``, and the position. ``expiries``
+    are runs: so many results in a row, and when they expire (ms since 1970, as digits); the runs' lengths make n.
     """
 
     partition: int
@@ -61,7 +62,7 @@ class Change:
     position: bytes
     keys: Sequence[bytes] = ()
     values: Sequence[bytes] = ()
-    expiries: Sequence[bytes] = ()
+    expiries: Sequence[tuple[int, bytes]] = ()
     replacements: Sequence[Replacement] = ()
 
 
@@ -157,8 +158,10 @@ class Planner:
             replacements = [Replacement(*column) for column in columns if column[3]]
             first = [not generation for generation in generations]
             keys, values, expiries = (list(compress(column, first)) for column in (keys, values, expiries))
+        # Kafka stamps whole batches, so that many in a row have the same time.
+        runs = [(len(list(run)), expiry) for expiry, run in groupby(expiries)]
         position = Position(track.topic_id, next_offset).encode()
-        return Change(track.partition, track.expected, position, keys, values, expiries, replacements)
+        return Change(track.partition, track.expected, position, keys, values, runs, replacements)
 
 
 def _beginnings(values: Sequence[bytes]) -> Sequence[bytes | None]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
-import hiredis
 from redis import ConnectionPool, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -18,6 +17,7 @@ from penstock_schemas.names import Names
 from penstock_schemas.settings import RedisSettings
 from penstock_worker.project.plan import Change
 from penstock_worker.project.position import NOTHING
+from penstock_worker.project.resp import CommandPacker
 from penstock_worker.project.store import MOVED, Standing, StoreUnavailable, StoreUnsuitable
 
 _OLDEST: Final = (6, 2)
@@ -52,9 +52,7 @@ class RedisStore:
             client_name="penstock-projector",
         )
         self._timeout = settings.timeout
-        # Its types say that a command has one argument and an unknown answer.
-        pack: Any = hiredis.pack_command  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        self._pack: Callable[[tuple[bytes, ...]], bytes] = pack
+        self._pack = CommandPacker().pack
         self._probe = f"{names.fleet}:position:probe".encode()
         self._connection: Any = None
         self._under_way: deque[tuple[int, int]] = deque()  # (changes, announcements) of each send
@@ -101,7 +99,6 @@ class RedisStore:
     def send(self, changes: Sequence[Change], announce: Mapping[str, Sequence[bytes]]) -> None:
         connection = self._connected()
         try:
-            # hiredis' own packing: what redis-py does before it calls this looks at every argument once more.
             packed = [self._pack(self._command(change)) for change in changes]
             for client, ids in announce.items():
                 packed.append(self._pack((b"PUBLISH", self._names.wake_channel(client).encode(), b"\n".join(ids))))
@@ -129,15 +126,17 @@ class RedisStore:
             connection.disconnect()
             self._pool.release(connection)
 
-    def _command(self, change: Change) -> tuple[bytes, ...]:
-        count = len(change.keys)
-        keys = b"%d" % (1 + count + len(change.replacements))
+    def _command(self, change: Change) -> list[bytes]:
+        keys = b"%d" % (1 + len(change.keys) + len(change.replacements))
         command = [b"EVALSHA", self._digest, keys, self._names.position_key(change.partition).encode(), *change.keys]
         command += [replacement.key for replacement in change.replacements]
-        command += [change.expected, change.position, b"%d" % count, *change.values, *change.expiries]
+        command += [change.expected, change.position, b"%d" % len(change.expiries)]
+        for length, expiry in change.expiries:
+            command += [b"%d" % length, expiry]
+        command += change.values
         for replacement in change.replacements:
             command += [replacement.value, replacement.expiry, b"%d" % replacement.generation]
-        return tuple(command)
+        return command
 
     @staticmethod
     def _answer(connection: Any) -> int:

@@ -104,9 +104,10 @@ class MemoryStore:
         if self.positions.get(change.partition, NOTHING) != change.expected:
             return MOVED
         written = 0
-        for key, value, expiry in zip(change.keys, change.values, change.expiries, strict=True):
+        expiries = [int(expiry) for length, expiry in change.expiries for _ in range(length)]
+        for key, value, expiry in zip(change.keys, change.values, expiries, strict=True):
             if self.get(key) is None:
-                self.results[key] = (value, int(expiry))
+                self.results[key] = (value, expiry)
                 written += 1
         for replacement in change.replacements:
             if replacement.generation > self._generation(replacement):

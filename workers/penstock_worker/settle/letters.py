@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from penstock_schemas.dead import Letter, build_gap_letter, build_letter
+from penstock_schemas.dead import DIGEST, SIZE, Letter, build_gap_letter, build_letter
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.outcomes import decode_outcome, encode_failed
 from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.limits import too_large_error
 
 if TYPE_CHECKING:
+    from penstock_schemas.headers import Header
     from penstock_schemas.settings import Settings
     from penstock_worker.engine.wire import Failure
     from penstock_worker.intake.delivery import Delivery
@@ -45,6 +47,11 @@ class Letters:
         """The letter for offsets ``first`` to ``last``, which retention deleted unread."""
         topic, number = partition
         return build_gap_letter(topic=topic, partition=number, first=first, last=last, worker=self._worker, time_ms=_now_ms())
+
+
+def without_body(value: bytes, headers: list[Header]) -> list[Header]:
+    """The headers of a letter that goes without its body ``value``, which the topic refused for its size."""
+    return [(DIGEST, hashlib.sha256(value).hexdigest().encode()), (SIZE, b"%d" % len(value)), *headers]
 
 
 def too_large_outcome(value: bytes) -> bytes:

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock_worker.intake.delivery import runs
 from penstock_worker.logs import kafka_logger
-from penstock_worker.settle.letters import Letters, too_large_outcome
+from penstock_worker.settle.letters import Letters, too_large_outcome, without_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
     from numpy.typing import NDArray
 
+    from penstock_schemas.headers import Header
     from penstock_schemas.settings import Settings
     from penstock_worker.engine.wire import Answer, Failure
     from penstock_worker.intake.delivery import Delivery
@@ -37,6 +38,9 @@ class _Confirmation:
     """The delivery callback of all outcomes of one entry: one object a run of records, not one a record."""
 
     __slots__ = ("_entry", "_publisher")
+
+    headers: list[Header] | None = None
+    """Outcomes have none."""
 
     def __init__(self, publisher: Publisher, entry: Entry) -> None:
         self._publisher = publisher
@@ -53,9 +57,13 @@ class _Confirmation:
 class _LetterConfirmation:
     """The delivery callback of one dead letter: its job's outcome follows, or, for a gap, the entry is settled."""
 
-    __slots__ = ("_entry", "_id", "_outcome", "_publisher")
+    __slots__ = ("_entry", "_id", "_outcome", "_publisher", "headers")
 
-    def __init__(self, publisher: Publisher, entry: Entry, job_id: bytes, outcome: bytes | None) -> None:
+    def __init__(
+        self, publisher: Publisher, entry: Entry, headers: list[Header], job_id: bytes = b"", outcome: bytes | None = None
+    ) -> None:
+        self.headers: list[Header] | None = headers
+        """The letter's own: the client's message does not hold them any more in a delivery callback."""
         self._publisher = publisher
         self._entry = entry
         self._id = job_id
@@ -140,7 +148,7 @@ class Publisher:
         """Record a range of a jobs topic that retention deleted before anyone read it: one letter for all of it."""
         letter = self._letters.gap(partition, first, last)
         self.unconfirmed += 1
-        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, b"", None))
+        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, letter.headers))
 
     def poll(self) -> None:
         """Serve delivery callbacks, and publish what waits for one of them or for its second chance."""
@@ -166,19 +174,24 @@ class Publisher:
         if error.fatal():
             self.fatal = error.str()
             return
-        topic, key, value = message.topic(), message.key(), message.value()
-        headers = message.headers()
-        if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and value is not None:
-            smaller = too_large_outcome(value) if topic == self._outcomes else b""
-            if len(smaller) < len(value):
-                value = smaller
-                self._log.warning(
-                    "record larger than its topic takes; published without its body", topic=topic, bytes=len(message)
-                )
+        topic, key, value = message.topic() or self._outcomes, message.key(), message.value()
+        headers = callback.headers
+        if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and value:
+            self._log.warning("record larger than its topic takes; published without its body", topic=topic, bytes=len(value))
+            value, headers = self._smaller(topic, value, headers)
+            if headers is not None:
+                callback.headers = headers
         elif self._complained != error.name():
             self._complained = error.name()
             self._log.warning("broker does not take records; trying on", topic=topic, error=error.str())
-        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic or self._outcomes, key, value, headers, callback))
+        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic, key, value, headers, callback))
+
+    def _smaller(self, topic: str, value: bytes, headers: Any) -> tuple[bytes, Any]:
+        """What takes the place of a record that was too large: another outcome, or the letter without its body."""
+        if topic != self._outcomes:
+            return b"", without_body(value, headers)
+        smaller = too_large_outcome(value)
+        return (smaller, headers) if len(smaller) < len(value) else (value, headers)
 
     def close(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for confirmations. Returns how many records are still without one."""
@@ -205,7 +218,8 @@ class Publisher:
     def _bury(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, entry: Entry) -> None:
         letter = self._letters.job(delivery, index, key, failure)
         self.unconfirmed += 1
-        self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, key, outcome))
+        confirmation = _LetterConfirmation(self, entry, letter.headers, key, outcome)
+        self._produce(self._dead, letter.key, letter.value, letter.headers, confirmation)
 
     def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
         """Hand one record to the client; a full local queue is waited out, a record refused at once is tried again later."""
@@ -231,7 +245,9 @@ class Publisher:
             return
         self._log.warning("the client does not take a record; trying on", topic=topic, error=error.str())
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and value:
-            value = too_large_outcome(value) if topic == self._outcomes else b""
+            value, headers = self._smaller(topic, value, headers)
+            if headers is not None:
+                callback.headers = headers
         self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic, key, value, headers, callback))
 
 

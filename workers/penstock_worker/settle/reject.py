@@ -47,7 +47,7 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
                 model_name=None if request is None else request.model_name,
                 model_version=None if request is None else request.model_version,
                 origin=f"{delivery.topic}-{delivery.partitions[index]}-{delivery.offsets[index]}",
-                attempts=delivery.attempt,
+                attempts=delivery.attempt + (0 if request is None else request.attempt - 1),
                 generation=0 if request is None else request.generation,
                 reply_to=None if request is None else request.reply_to,
                 timings=None,

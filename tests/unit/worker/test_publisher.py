@@ -1,0 +1,368 @@
+"""Settling: a letter is confirmed before its outcome is published, the outcome alone settles, nothing is given up."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from tests.unit.worker.making import a_delivery
+
+from penstock_schemas.errors import ErrorCode, JobError
+from penstock_schemas.jobs import JobDecoder, encode_job
+from penstock_schemas.outcomes import decode_outcome, encode_failed
+from penstock_schemas.settings import Settings
+from penstock_worker.engine.wire import Answer, Failure
+from penstock_worker.intake.delivery import Delivery
+from penstock_worker.intake.ledger import Entry
+from penstock_worker.settle import publisher as module
+from penstock_worker.settle.publisher import Publisher, producer_properties
+from penstock_worker.settle.reject import reject
+
+TIMED_OUT = KafkaError._MSG_TIMED_OUT
+TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
+
+
+@dataclass
+class Record:
+    """One record handed to the producer, and its message in the delivery callback."""
+
+    topic_: str
+    value_: bytes | None
+    key_: bytes | None
+    callback: Callable[[KafkaError | None, Any], None]
+    headers_: Any = None
+
+    def topic(self) -> str:
+        return self.topic_
+
+    def value(self) -> bytes | None:
+        return self.value_
+
+    def key(self) -> bytes | None:
+        return self.key_
+
+    def headers(self) -> Any:
+        return self.headers_
+
+    def __len__(self) -> int:
+        return len(self.value_ or b"")
+
+    def confirm(self) -> None:
+        self.callback(None, self)
+
+    def refuse(self, code: int, *, fatal: bool = False) -> None:
+        self.callback(KafkaError(code, "refused", fatal), self)
+
+
+@dataclass
+class FakeProducer:
+    """Takes records; what comes of each is for the test to say, from :meth:`poll` as in librdkafka."""
+
+    properties: dict[str, Any]
+    records: list[Record] = field(default_factory=list[Record])
+    full: int = 0
+    """So many calls find the local queue full."""
+    refusing: deque[int] = field(default_factory=deque[int])
+    """Error codes with which the next calls are refused at once."""
+    happening: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int = -1, on_delivery: Any = None, headers: Any = None) -> None:
+        if self.full:
+            self.full -= 1
+            raise BufferError("queue full")
+        if self.refusing:
+            raise KafkaException(KafkaError(self.refusing.popleft()))
+        self.records.append(Record(topic, value, key, on_delivery, headers))
+
+    def poll(self, timeout: float = 0) -> int:
+        count = len(self.happening)
+        while self.happening:
+            self.happening.popleft()()
+        return count
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass
+class Bench:
+    """A publisher on a fake producer, with a clock that the test moves."""
+
+    publisher: Publisher
+    producer: FakeProducer
+    now: list[float]
+
+    def then(self, *happening: Callable[[], None]) -> None:
+        """Let things happen in the next poll."""
+        self.producer.happening.extend(happening)
+        self.publisher.poll()
+
+    def taken(self) -> list[tuple[str, bytes | None]]:
+        """Topic and key of what was handed to the producer since last asked."""
+        taken = [(record.topic_.partition(".")[2], record.key_) for record in self.producer.records]
+        self.last, self.producer.records = self.producer.records, []
+        return taken
+
+    last: list[Record] = field(default_factory=list[Record])
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made: list[FakeProducer] = []
+    monkeypatch.setattr(module, "Producer", lambda properties: made.append(FakeProducer(properties)) or made[0])
+    now = [100.0]
+    settings = Settings(fleet="f", topics={"max_job_bytes": 5000, "max_outcome_bytes": 4096})  # type: ignore[arg-type]
+    return Bench(Publisher(settings, "worker-1", lambda: now[0]), made[0], now)
+
+
+def taken_in(values: list[bytes | None], **columns: Any) -> Delivery:
+    delivery = a_delivery(values, **columns)
+    delivery.entries = [Entry(len(values), len(values))]
+    return delivery
+
+
+def an_answer(*indices: int, keys: list[bytes] | None = None, failures: dict[int, Failure] | None = None) -> Answer:
+    values = [b"outcome %d" % index for index in indices]
+    return Answer(1, np.array(indices, np.int32).tobytes(), keys, values, failures or {})
+
+
+def publish(bench: Bench, delivery: Delivery, answer: Answer) -> None:
+    fresh = delivery.answer(np.frombuffer(answer.indices, np.int32).astype(np.int64))
+    bench.publisher.publish(delivery, answer, fresh)
+
+
+FAILURE = Failure("model_error", "it said no", "Traceback")
+
+
+def test_outcomes_settle_when_they_are_confirmed_and_not_before(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"b"])
+    publish(bench, delivery, an_answer(1, 0))
+    assert bench.taken() == [("outcomes", b"k1"), ("outcomes", b"k0")]
+    assert [record.value_ for record in bench.last] == [b"outcome 1", b"outcome 0"]
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (2, 2)
+    bench.then(bench.last[0].confirm)
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (1, 1)
+    bench.then(bench.last[1].confirm)
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (0, 0)
+
+
+def test_ids_that_are_not_keys_become_keys(bench: Bench) -> None:
+    publish(bench, taken_in([b"a", b"b"], keys=[None, b"x"]), an_answer(0, 1, keys=[b"id0", b"id1"]))
+    assert bench.taken() == [("outcomes", b"id0"), ("outcomes", b"id1")]
+
+
+def test_each_outcome_settles_its_own_partitions_entry(bench: Bench) -> None:
+    delivery = a_delivery([b""] * 4, partitions=[0, 0, 1, 1])
+    delivery.entries = [Entry(2, 2), Entry(2, 2)]
+    delivery.which = np.array([0, 0, 1, 1], np.int32)
+    publish(bench, delivery, an_answer(3, 0, 2))
+    bench.taken()
+    bench.then(bench.last[0].confirm)
+    assert [entry.unsettled for entry in delivery.entries] == [2, 1]
+    bench.then(bench.last[1].confirm, bench.last[2].confirm)
+    assert [entry.unsettled for entry in delivery.entries] == [1, 0]
+
+
+def test_a_failed_jobs_outcome_waits_for_its_letter(bench: Bench) -> None:
+    delivery = taken_in([b"good", b"bad"], headers={1: [("mine", None)]})
+    publish(bench, delivery, an_answer(0, 1, failures={1: FAILURE}))
+    assert bench.taken() == [("outcomes", b"k0"), ("dead", b"k1")]
+    outcome, letter = bench.last
+    assert letter.value_ == b"bad"
+    assert letter.headers_[-1] == ("mine", None)
+    headers = dict(letter.headers_)
+    assert (headers["penstock-origin"], headers["penstock-error-code"]) == (b"f.jobs-0-1", b"model_error")
+    assert (headers["penstock-error"], headers["penstock-worker"]) == (b"it said no", b"worker-1")
+    bench.then(outcome.confirm)
+    bench.publisher.poll()
+    assert bench.taken() == []
+    bench.then(letter.confirm)
+    assert delivery.entries[0].unsettled == 1, "a letter settles nothing"
+    assert bench.publisher.unconfirmed == 1
+    assert bench.taken() == [("outcomes", b"k1")]
+    assert bench.last[0].value_ == b"outcome 1"
+    bench.then(bench.last[0].confirm)
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (0, 0)
+
+
+def test_jobs_that_were_answered_before_are_not_published_again(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"b", b"c"])
+    delivery.answer(np.array([1]))
+    publish(bench, delivery, an_answer(0, 1, 2, failures={1: FAILURE}))
+    assert bench.taken() == [("outcomes", b"k0"), ("outcomes", b"k2")]
+    publish(bench, delivery, an_answer(0, 1, 2))
+    assert bench.taken() == []
+
+
+def test_a_refused_record_is_published_again_as_it_was(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"bad"], headers={1: [("mine", b"x")]})
+    publish(bench, delivery, an_answer(0, 1, failures={1: FAILURE}))
+    bench.taken()
+    before = [(record.value_, record.headers_) for record in bench.last]
+    bench.then(*[lambda record=record: record.refuse(TIMED_OUT) for record in bench.last])  # type: ignore[misc]
+    assert bench.taken() == [], "not at once: it would be refused again"
+    bench.now[0] += 5
+    bench.publisher.poll()
+    assert bench.taken() == [("outcomes", b"k0"), ("dead", b"k1")]
+    assert [(record.value_, record.headers_) for record in bench.last] == before
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (2, 2)
+    bench.then(*[record.confirm for record in bench.last])
+    bench.taken()
+    bench.then(bench.last[0].confirm)
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (0, 0)
+
+
+def test_headers_that_the_message_of_a_callback_does_not_hold_are_published_again_too(bench: Bench) -> None:
+    delivery = taken_in([b"bad"])
+    publish(bench, delivery, an_answer(0, failures={0: FAILURE}))
+    bench.taken()
+    letter = bench.last[0]
+    before, letter.headers_ = letter.headers_, None  # confluent_kafka's messages have none in delivery callbacks
+    bench.then(lambda: letter.refuse(TIMED_OUT))
+    bench.now[0] += 5
+    bench.publisher.poll()
+    assert bench.taken() == [("dead", b"k0")]
+    assert bench.last[0].headers_ == before
+
+
+def test_an_outcome_that_the_broker_finds_too_large_becomes_a_failed_one(bench: Bench) -> None:
+    delivery = taken_in([b"a"])
+    large = encode_failed(
+        id=b"k0", status="failed", error=JobError(ErrorCode.MODEL_ERROR, "x" * 3000), origin="f.jobs-0-0", reply_to="me", generation=2
+    )
+    publish(bench, delivery, an_answer(0)._replace(values=[large]))
+    bench.taken()
+    bench.then(lambda: bench.last[0].refuse(TOO_LARGE))
+    bench.now[0] += 5
+    bench.publisher.poll()
+    assert bench.taken() == [("outcomes", b"k0")]
+    outcome = decode_outcome(bench.last[0].value_ or b"")
+    assert (outcome.id, outcome.status, outcome.error_code) == ("k0", "failed", "outcome_too_large")
+    assert (outcome.origin, outcome.reply_to, outcome.generation) == ("f.jobs-0-0", "me", 2)
+    assert str(len(large)) in (outcome.error or "")
+    bench.then(bench.last[0].confirm)
+    assert (delivery.entries[0].unsettled, bench.publisher.unconfirmed) == (0, 0)
+
+
+def test_a_letter_over_its_limit_keeps_place_digest_and_error_without_the_body(bench: Bench) -> None:
+    body = b"x" * (5000 + 65 * 1024)
+    publish(bench, taken_in([body]), an_answer(0, failures={0: FAILURE}))
+    assert bench.taken() == [("dead", b"k0")]
+    headers = dict(bench.last[0].headers_)
+    assert bench.last[0].value_ == b""
+    assert headers["penstock-origin"] == b"f.jobs-0-0"
+    assert headers["penstock-size"] == str(len(body)).encode()
+    assert len(headers["penstock-digest"]) == 64
+
+
+def test_a_letter_that_the_broker_finds_too_large_goes_without_its_body(bench: Bench) -> None:
+    delivery = taken_in([b"x" * 4000])
+    publish(bench, delivery, an_answer(0, failures={0: FAILURE}))
+    bench.taken()
+    bench.then(lambda: bench.last[0].refuse(TOO_LARGE))
+    bench.now[0] += 5
+    bench.publisher.poll()
+    bench.taken()
+    assert bench.last[0].value_ == b""
+    headers = dict(bench.last[0].headers_)
+    assert (headers["penstock-error-code"], headers["penstock-size"]) == (b"model_error", b"4000")
+    bench.then(bench.last[0].confirm)
+    assert bench.taken() == [("outcomes", b"k0")]
+    bench.then(bench.last[0].confirm)
+    assert delivery.entries[0].unsettled == 0
+
+
+def test_a_full_local_queue_is_waited_out(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"b", b"c"])
+    bench.producer.full = 2
+    publish(bench, delivery, an_answer(0, 1, 2))
+    assert bench.taken() == [("outcomes", b"k0"), ("outcomes", b"k1"), ("outcomes", b"k2")]
+    assert bench.publisher.unconfirmed == 3
+
+
+def test_a_record_that_is_refused_at_once_waits_alone(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"b", b"c"])
+    bench.producer.refusing.extend([KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_TOPIC])
+    publish(bench, delivery, an_answer(0, 1, 2))
+    assert bench.taken() == [("outcomes", b"k1"), ("outcomes", b"k2")]
+    bench.now[0] += 5
+    bench.publisher.poll()
+    assert bench.taken() == [("outcomes", b"k0")]
+    assert bench.publisher.unconfirmed == 3
+
+
+def test_a_gap_is_one_letter_whose_confirmation_settles(bench: Bench) -> None:
+    entry = Entry(10, 1)
+    bench.publisher.gap(("f.jobs", 2), 3, 9, entry)
+    bench.taken()
+    (letter,) = bench.last
+    assert dict(letter.headers_)["penstock-gap"] == b"3-9"
+    assert letter.topic_ == "f.dead"
+    bench.then(lambda: letter.refuse(TIMED_OUT))
+    assert (entry.unsettled, bench.publisher.unconfirmed) == (1, 1)
+    bench.now[0] += 5
+    bench.publisher.poll()
+    bench.taken()
+    bench.then(bench.last[0].confirm)
+    assert (entry.unsettled, bench.publisher.unconfirmed) == (0, 0)
+    assert bench.taken() == []
+
+
+def test_a_fatal_error_is_told_and_settles_nothing(bench: Bench) -> None:
+    delivery = taken_in([b"a"])
+    publish(bench, delivery, an_answer(0))
+    bench.taken()
+    bench.then(lambda: bench.last[0].refuse(KafkaError._FATAL, fatal=True))
+    assert bench.publisher.fatal
+    assert delivery.entries[0].unsettled == 1
+    publish(bench, taken_in([b"b"]), an_answer(0))
+    assert bench.publisher.close(0) >= 1
+
+
+def test_closing_waits_for_confirmations_and_counts_what_is_left(bench: Bench) -> None:
+    publish(bench, taken_in([b"a", b"b"]), an_answer(0, 1))
+    bench.taken()
+    bench.producer.happening.append(bench.last[0].confirm)
+
+    def tick() -> None:
+        bench.now[0] += 1
+        bench.producer.happening.append(tick)
+
+    bench.producer.happening.append(tick)
+    # The fake's poll must end: one tick a poll.
+    bench.producer.poll = lambda timeout=0: [bench.producer.happening.popleft()() for _ in range(1)] and 1  # type: ignore[method-assign,func-returns-value]
+    assert bench.publisher.close(10) == 1
+
+
+def test_the_producer_never_gives_up_and_shares_its_partitioner(bench: Bench) -> None:
+    properties = producer_properties(Settings(fleet="f", kafka={"properties": {"linger.ms": 3}}))  # type: ignore[arg-type]
+    assert properties["enable.idempotence"] is True
+    assert properties["message.timeout.ms"] == 0
+    assert properties["partitioner"] == "murmur2_random"
+    assert properties["linger.ms"] == 3, "the user's own word comes last"
+
+
+def test_jobs_that_no_engine_is_given_are_ended_with_their_id_and_caller() -> None:
+    job = encode_job({"x": np.zeros((1, 4), np.float32)}, model_name="m", model_version="2", reply_to="me", timeout_us=1)
+    values: list[bytes | None] = [job, b"garbage", None]
+    delivery = a_delivery(values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers={0: [("ce_id", b"c")]})
+    delivery.attempt = 3
+    crash = JobError(ErrorCode.ENGINE_CRASH, "the engine died")
+    answer = reject(delivery, [0, 2, 1], crash, JobDecoder())
+    first, null, garbage = map(decode_outcome, answer.values)
+    assert answer.keys == [b"c", null.id.encode(), b"b"]
+    assert (first.id, first.status, first.error_code, first.attempts) == ("c", "failed", "engine_crash", 3)
+    assert (first.model_name, first.model_version, first.reply_to, first.origin) == ("m", "2", "me", "f.jobs-0-0")
+    assert (null.error_code, garbage.error_code) == ("invalid_job", "invalid_job"), "an error of its own goes first"
+    assert null.id.startswith("~0-2-")
+    assert {index: failure.code for index, failure in answer.failures.items()} == {
+        0: "engine_crash",
+        1: "invalid_job",
+        2: "invalid_job",
+    }
