@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
-    from penstock.core import SubmitOptions
+    from penstock.core import MapOptions, SubmitOptions
     from penstock.encoding import Tensor
     from penstock.waiting import Found
     from penstock_schemas.outcomes import Outcome
@@ -112,10 +112,10 @@ class AsyncClient(ClientBase):
         window: int = 1024,
         wait: float | None = None,
         raising: bool = True,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[Outcome]:
         """As :meth:`penstock.Client.map`."""
-        jobs = (await self.submit(model, named(item, input), **options) for item in inputs)
+        jobs = (await self.submit(model, named(item, input, options), **options) for item in inputs)
         async for job in self._results(jobs, window, wait, in_order=True):
             yield job.succeeded() if raising else job.outcome()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from penstock.core import SubmitOptions
+    from penstock.core import MapOptions, SubmitOptions
     from penstock.encoding import Tensor
     from penstock.waiting import Found
     from penstock_schemas.outcomes import Outcome
@@ -94,20 +94,21 @@ class Client(ClientBase):
         window: int = 1024,
         wait: float | None = None,
         raising: bool = True,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[MapOptions],
     ) -> Iterator[Outcome]:
         """Submit one job per item, as the iteration goes, and yield their outcomes in the items' order.
 
         Args:
             model: as in `submit`.
-            inputs: one item a job: a mapping as for `submit`, or, with ``input``, an array alone.
-            input: the name of the model's input that items which are arrays are for.
+            inputs: one item a job: a mapping as for `submit`, or an array alone, which is one row (without the axis of rows) of
+                the model's one input.
+            input: the name of that input, for a model that takes several.
             window: the most jobs on their way, and so the most outcomes in memory.
             wait: the most seconds to wait for the next outcome.
             raising: whether a job without a result raises JobFailed or JobExpired; else its outcome is yielded as it is.
             options: as in `submit`, for each of the jobs.
         """
-        jobs = (self.submit(model, named(item, input), **options) for item in inputs)
+        jobs = (self.submit(model, named(item, input, options), **options) for item in inputs)
         for job in self._results(jobs, window, wait, in_order=True):
             yield job.succeeded() if raising else job.outcome()
 

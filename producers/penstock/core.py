@@ -37,11 +37,9 @@ _FULL_PAUSE = 0.005
 _log = logging.getLogger("penstock")
 
 
-class SubmitOptions(TypedDict, total=False):
-    """What `submit` accepts beside the model and its inputs."""
+class MapOptions(TypedDict, total=False):
+    """What `map` accepts for each of its jobs."""
 
-    id: str
-    """The job's id, 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``, not beginning with ``~``; generated if not given."""
     version: str | int
     """The model's version; the latest if not given."""
     signature: str
@@ -56,6 +54,13 @@ class SubmitOptions(TypedDict, total=False):
     """The queue to submit to, ``<fleet>.jobs.<queue>``."""
     encoding: Literal["binary", "json"]
     """How tensors travel, both ways: raw (the default), or as JSON for people to read."""
+
+
+class SubmitOptions(MapOptions, total=False):
+    """What `submit` accepts beside the model and its inputs."""
+
+    id: str
+    """The job's id, 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``, not beginning with ``~``; generated if not given."""
 
 
 @dataclass(slots=True)  # not frozen: that would cost a third of a microsecond a job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from penstock_schemas.datatypes import ContractError
 from penstock_schemas.jobs import JobEncoder, RequestedOutput
 
 if TYPE_CHECKING:
-    from penstock.core import SubmitOptions
+    from penstock.core import MapOptions, SubmitOptions
 
 Tensor = ArrayLike
 """What numpy makes an array of."""
@@ -85,15 +85,14 @@ def _kind(options: SubmitOptions) -> Hashable:
     )
 
 
-def named(item: Inputs | Tensor, name: str | None) -> Inputs:
-    """One of map's items as `submit` takes it. Raises InvalidJob for a bare array without an input's name."""
+def named(item: Inputs | Tensor, name: str | None, options: MapOptions) -> Inputs:
+    """One of map's items as `submit` takes it: what is no mapping is one row. Raises InvalidJob for one id for all."""
+    if "id" in options:
+        raise InvalidJob("map takes no id: its jobs cannot share one (submit takes one, and as_completed waits for many)")
     if isinstance(item, Mapping):
         return item
-    if name is None:
-        raise InvalidJob(
-            f"an item is {type(item).__name__} and no mapping: name the model's input it is for, as in map(…, input='image')"
-        )
-    return {name: item}
+    row: Tensor = item[np.newaxis] if isinstance(item, np.ndarray) else cast("Tensor", [item])
+    return {name or "": row}
 
 
 def _array(name: str, value: Tensor) -> NDArray[Any]:

@@ -22,6 +22,10 @@ _ADMIN: Final[Any] = kafka_admin
 """The library's module without its types: they export none of these names and leave what its futures give unknown."""
 
 
+_SHOWS_WITHIN: Final = 1.0
+"""How soon a change is expected to show before it is made again, in seconds."""
+
+
 class KafkaUnreachable(Exception):
     """The cluster did not answer; the message says where it was looked for and what it said."""
 
@@ -74,16 +78,21 @@ class TopicManager:
 
     def apply(self, found: Iterable[Difference] | None = None) -> list[Difference]:
         """Mend ``found`` (default: whatever differs), wait until that shows, and return what still differs."""
-        wanted = {topic.name: topic for topic in self.wanted()}
         found = list(self.differences() if found is None else found)
-        self._create([wanted[one.topic] for one in found if one.key == "topic"])
-        self._grow({one.topic: int(one.wanted) for one in found if one.key == "partitions" and one.fixable})
-        self._configure([one for one in found if one.key in wanted[one.topic].config])
+        made = {one.topic for one in found if one.key == "topic"}
+        asked = {(one.topic, one.key) for one in found}
         deadline = time.monotonic() + self._timeout
+        self._mend(found)
+        again = time.monotonic() + _SHOWS_WITHIN
         while True:  # brokers learn of a change a moment after it was confirmed
             left = self.differences()
-            if not any(one.fixable for one in left) or time.monotonic() > deadline:
+            now = time.monotonic()
+            open_ = [one for one in left if one.fixable and (one.topic in made or (one.topic, one.key) in asked)]
+            if not open_ or now > deadline:
                 return left
+            if now > again:  # someone else made the topic as we did, and not as we wanted it
+                self._mend(open_)
+                again = now + _SHOWS_WITHIN
             time.sleep(0.05)
 
     def delete(self) -> None:
@@ -91,6 +100,12 @@ class TopicManager:
         names = list(self.present(topic.name for topic in self.wanted()))
         if names:
             self._wait("delete", self._admin.delete_topics(names, operation_timeout=self._timeout))
+
+    def _mend(self, found: list[Difference]) -> None:
+        wanted = {topic.name: topic for topic in self.wanted()}
+        self._create([wanted[one.topic] for one in found if one.key == "topic"])
+        self._grow({one.topic: int(one.wanted) for one in found if one.key == "partitions" and one.fixable})
+        self._configure([one for one in found if one.key in wanted[one.topic].config])
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in names]

@@ -39,7 +39,7 @@ def job_schema() -> Document:
             "id": _or_null(_id_schema("The job id, unless a header gives one; the record key where neither does.")),
             "model_name": _or_null(_text("The model; may be left out where the fleet serves one.", MAX_MODEL_NAME)),
             "model_version": _or_null(_text("The model's version; the latest if left out.", MAX_MODEL_NAME)),
-            "inputs": {"type": "array", "minItems": 1, "items": _tensor("An input, rows along the first dimension.")},
+            "inputs": {"type": "array", "minItems": 1, "items": _input()},
             "outputs": _or_null(
                 {"type": "array", "items": _requested_output(), "description": "Outputs wanted; all if left out."}
             ),
@@ -161,6 +161,14 @@ def _text(description: str, longest: int) -> Document:
 
 def _id_schema(description: str) -> Document:
     return {"type": "string", "pattern": f"^{ID_REGEX}$", "description": description}
+
+
+def _input() -> Document:
+    """A tensor whose name may be left out: it is then the model's one input."""
+    tensor = _tensor("An input, rows along the first dimension. Without a name: the model's one input.")
+    tensor["required"] = ["shape", "datatype"]
+    tensor["properties"]["name"] = {"type": "string", "maxLength": MAX_NAME}
+    return tensor
 
 
 def _tensor(description: str) -> Document:

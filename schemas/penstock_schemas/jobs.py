@@ -68,7 +68,7 @@ class _Delivery:
         self._starts = np.concatenate((np.zeros(1, np.int64), records.ends[:-1]))
         self._lengths = records.ends - self._starts
         self._collector = Collector()
-        self._told: dict[tuple[int, str | None, str | None, int, int], Request] = {}
+        self._told: dict[tuple[int, str | None, str | None, int, int], tuple[Request, Request]] = {}
         self._bad_keys: dict[int, bytes] = {}
         self._out = Decoded(ids=self._key_ids())
 
@@ -172,12 +172,15 @@ class _Delivery:
                 continue
             layout = single.layout
             request = layout.template.request
-            if single.bad_id is not None or layout.error is not None or request.timeout_us is not None:
+            if single.bad_id is not None or layout.error is not None:
                 self._decode_single(index)
                 continue
             if single.body_id is not None:
                 out_ids[index] = single.body_id
-            values = reader.values(single, source, end)
+            if request.timeout_us is not None and self._is_late(index, request, None):
+                self._expire(index, request)
+                continue
+            values = reader.values(single, source, start, end)
             if isinstance(values, JobError):
                 self._fail(index, values, request)
             else:
@@ -202,7 +205,7 @@ class _Delivery:
         elif self._is_late(index, request, told):
             self._expire(index, request)
         else:
-            values = self._reader.values(single, self._source, int(self._records.ends[index]))
+            values = self._reader.values(single, self._source, int(self._starts[index]), int(self._records.ends[index]))
             if isinstance(values, JobError):
                 self._fail(index, values, request)
             else:
@@ -251,11 +254,12 @@ class _Delivery:
         if (model_name, reply_to, told.generation, told.attempt) == (request.model_name, request.reply_to, 0, 1):
             return request
         key = (id(request), model_name, reply_to, told.generation, told.attempt)
-        known = self._told.get(key)
-        if known is None:
-            known = replace(request, model_name=model_name, reply_to=reply_to, generation=told.generation, attempt=told.attempt)
-            self._told[key] = known
-        return known
+        if key not in self._told:
+            changed = replace(request, model_name=model_name, reply_to=reply_to)
+            changed = replace(changed, generation=told.generation, attempt=told.attempt)
+            # The request is kept beside its answer, so that no other one can come to have its id.
+            self._told[key] = request, changed
+        return self._told[key][1]
 
     def _is_late(self, index: int, request: Request, told: JobHeaders | None) -> bool:
         if told is not None and told.deadline_ms is not None:

@@ -7,6 +7,7 @@ once for all of them (:func:`outcome_prefix`, :func:`parse_prefix`).
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -205,27 +206,31 @@ def _outputs(entries: Any, raw: memoryview) -> dict[str, NDArray[Any]]:
         parameters = entry.get("parameters") if is_object(entry) else None
         size = parameters.get("binary_data_size") if is_object(parameters) else None
         if size is None:
-            name, array = _slow_output(entry, None, raw[:0])
+            name, values = _plain_output(entry, None) or _slow_output(entry, None, raw[:0])
         elif type(size) is not int or not 0 <= size <= len(raw) - at:
             raise ContractError(f"an output's binary_data_size is {shorten(size)} where {len(raw) - at} bytes are left")
         else:
-            name, array = _raw_output(entry, raw[at : at + size]) or _slow_output(entry, size, raw[at : at + size])
+            name, values = _plain_output(entry, raw[at : at + size]) or _slow_output(entry, size, raw[at : at + size])
             at += size
-        outputs[name] = array
+        outputs[name] = values
     if at != len(raw):
         raise ContractError(f"{len(raw)} bytes follow the outcome's line where its outputs' binary_data_size add up to {at}")
     return outputs
 
 
-def _raw_output(entry: dict[str, Any], raw: memoryview) -> tuple[str, NDArray[Any]] | None:
-    """The ordinary case, numbers in binary, without the checks that make good messages; None where it is not that."""
-    name, datatype = entry.get("name"), entry.get("datatype")
+def _plain_output(entry: Any, raw: memoryview | None) -> tuple[str, NDArray[Any]] | None:
+    """The ordinary case, numbers, without the checks that make good messages; None where it is not that, or is wrong."""
+    if not is_object(entry):
+        return None
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     known = DATATYPES.get(datatype) if type(datatype) is str else None
-    if known is None or known.itemsize == 0 or known.name == "BOOL" or type(name) is not str:
+    if known is None or not known.code or type(name) is not str or not is_array(shape) or -1 in shape:
         return None
     try:
-        return name, np.frombuffer(raw, known.dtype).reshape(entry.get("shape")).copy()
-    except (ValueError, TypeError, OverflowError):
+        if raw is not None:
+            return name, np.frombuffer(raw, known.dtype).reshape(shape).copy()
+        return name, np.frombuffer(array(known.code, entry["data"]), known.dtype).reshape(shape)
+    except (ValueError, TypeError, OverflowError, KeyError):
         return None
 
 
@@ -244,5 +249,5 @@ def _slow_output(entry: Any, size: int | None, raw: memoryview) -> tuple[str, ND
         raise ContractError(f"{where}: {found}")
     if isinstance(found, list):
         return plan.spec.name, stack_strings(found, plan.spec.shape)
-    array: NDArray[Any] = np.frombuffer(bytearray(found), plan.datatype.dtype).reshape(plan.spec.shape)
-    return plan.spec.name, array
+    values: NDArray[Any] = np.frombuffer(bytearray(found), plan.datatype.dtype).reshape(plan.spec.shape)
+    return plan.spec.name, values

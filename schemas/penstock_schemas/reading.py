@@ -57,7 +57,7 @@ class Single:
     data: list[Any] | None
     """Inline data, one entry a tensor; None: all tensors are raw."""
     raw_start: int
-    """Where the raw tensors begin."""
+    """Where the raw tensors begin, counted from the record's start."""
     may_hold_bool: bool = True
     """False: neither true nor false is anywhere in the JSON."""
 
@@ -70,9 +70,10 @@ class RecordReader:
         bounds = {"entries": _CACHED_ENTRIES, "total": _CACHED_BYTES, "longest": _CACHED_LONGEST}
         self._lines: BytesCache[Single] = BytesCache(**bounds)
         self._kinds: BytesCache[Layout] = BytesCache(**bounds)
+        self._last_kind: tuple[bytes, Layout] | None = None
 
     def read_line(self, line: bytes) -> Single | None:
-        """What a line of JSON says that raw tensors follow (``raw_start`` counts from its start); None: it is no such line."""
+        """What a line of JSON says that raw tensors follow; None: it is no such line."""
         known = self._lines.get(line)
         if known is not None:
             return known
@@ -102,7 +103,7 @@ class RecordReader:
             document = _load(head)
             if not is_object(document):
                 return _no_object(document)
-            single = self._examine(document, end)
+            single = self._examine(document, end - start)
             single.may_hold_bool = b"true" in head or b"false" in head
             return single
         return self._read(source, start, start + at + 1, end, whole_if_not=True)
@@ -115,23 +116,22 @@ class RecordReader:
                 ErrorCode.TOO_LARGE, f"the JSON before the raw tensors has {size} bytes; at most {most} are allowed"
             )
         line = bytes(source[start:stop])
-        known = self._lines.get(line)
-        if known is not None and stop < end:
-            return Single(known.layout, known.body_id, known.bad_id, None, stop)
+        if stop < end and (known := self._lines.get(line)) is not None:
+            return known
         document = _load(line)
         if not is_object(document) and whole_if_not and stop < end:
             stop = end
             document = _load(bytes(source[start:end]))
         if not is_object(document):
             return _no_object(document)
-        single = self._examine(document, stop)
+        single = self._examine(document, stop - start)
         if stop < end and single.data is None and single.layout.error is None:
             self._lines.put(line, single)
         return single
 
-    def values(self, single: Single, source: Source, end: int) -> SingleValues | JobError:
+    def values(self, single: Single, source: Source, start: int, end: int) -> SingleValues | JobError:
         """The values of a record whose layout has no error: one entry a tensor."""
-        layout, data, at = single.layout, single.data, single.raw_start
+        layout, data, at = single.layout, single.data, start + single.raw_start
         if end - at != layout.total and (layout.total or bytes(source[at:end]).strip()):
             return _invalid(
                 f"{end - at} bytes follow the JSON where the binary_data_size of its tensors add up to {layout.total}; "
@@ -171,6 +171,8 @@ class RecordReader:
         """The layout of a request whose data is all inline."""
         try:
             key = orjson.dumps(document)
+            if self._last_kind is not None and key == self._last_kind[0]:
+                return self._last_kind[1]
         except TypeError:  # Nested more deeply than orjson writes: some unknown field. Read it, but do not keep it.
             template = parse_request(document, self._limits)
             return Layout(template, None, 0, template.error)
@@ -179,6 +181,7 @@ class RecordReader:
             template = parse_request(document, self._limits)
             known = Layout(template, None, 0, template.error)
             self._kinds.put(key, known)
+        self._last_kind = key, known
         return known
 
 
@@ -215,7 +218,7 @@ def _take_payloads(document: dict[str, Any], most: int) -> tuple[list[Any], list
             break
         data.append(entry.pop("data", None))
         parameters = entry.get("parameters")
-        if is_object(parameters) and (size := parameters.pop("binary_data_size", None)) is not None:
+        if parameters is not None and is_object(parameters) and (size := parameters.pop("binary_data_size", None)) is not None:
             sizes = sizes or [None] * len(inputs)
             sizes[index] = size
     return data, sizes

@@ -32,7 +32,10 @@ _REFUSED_OUTPUT_PARAMETERS: Final = ("shared_memory_region", "classification")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor of one job: ``shape`` is as sent, rows first, without the axis along which jobs are stacked."""
+    """One tensor of one job: ``shape`` is as sent, rows first, without the axis along which jobs are stacked.
+
+    ``name`` is empty where a job sends its one input without: it is then the model's one input.
+    """
 
     name: str
     datatype: str
@@ -179,8 +182,9 @@ def parse_request(document: dict[str, Any], limits: Limits) -> Template:
     if not document.get("inputs"):
         reader.refuse('the request has no "inputs"; it must list at least one tensor with name, shape, datatype and data')
     plans: list[TensorPlan] = []
-    for index, entry in enumerate(reader.entries(document, "inputs")):
-        plan = _read_input(reader, f"inputs[{index}]", entry)
+    entries = reader.entries(document, "inputs")
+    for index, entry in enumerate(entries):
+        plan = _read_input(reader, f"inputs[{index}]", entry, alone=len(entries) == 1)
         if plan is None:
             break
         if plan.spec.shape[:1] == (0,):
@@ -201,14 +205,17 @@ def parse_output(entry: Any, limits: Limits) -> TensorPlan | JobError:
     return plan if plan is not None and reader.error is None else reader.error or JobError(ErrorCode.INVALID_JOB, "no tensor")
 
 
-def _read_input(reader: _Reader, where: str, entry: Any) -> TensorPlan | None:
+def _read_input(reader: _Reader, where: str, entry: Any, *, alone: bool = False) -> TensorPlan | None:
+    """Read one tensor; ``alone``: it may be without a name, which is then empty."""
     if not is_object(entry):
         reader.refuse(f"{where} is {shorten(entry)}; it must be an object with name, shape, datatype and data")
         return None
     name = reader.text(f"{where}.", entry, "name", MAX_NAME)
     if name is None:
-        reader.refuse(f"{where} has no name; each input needs one")
-        return None
+        if not alone:
+            reader.refuse(f"{where} has no name; only a job's one input, for a model that takes one, may do without")
+            return None
+        name = ""
     where = f"input {shorten(name)}"
     datatype = DATATYPES.get(entry["datatype"]) if type(entry.get("datatype")) is str else None
     if datatype is None:

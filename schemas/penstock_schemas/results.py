@@ -6,7 +6,7 @@ once. Columns of numbers become text through one call of orjson and a split, a f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,12 +48,13 @@ def encode_succeeded(
     decode_us: int,
     batch_wait_us: NDArray[np.int64],
     infer_us: int,
-    encode_us: int,
+    encode_us: Callable[[], int],
     batch_rows: int,
 ) -> list[bytes | JobError]:
     """Encode the outcomes of n jobs of one request, in order.
 
-    ``outputs`` are (n, *shape), jobs stacked as in a JobGroup; the arrays of numbers are (n,), times in microseconds. Only
+    ``outputs`` are (n, *shape), jobs stacked as in a JobGroup; the arrays of numbers are (n,), times in microseconds. ``encode_us`` is
+    asked how long encoding has taken when the tensors are written and the lines are not. Only
     what the request asks for is written (all, if it names none); an unknown name is for the caller to refuse before. A job
     whose values cannot be written as asked gets a JobError in its place, and its neighbours do not notice.
     """
@@ -76,7 +77,7 @@ def encode_succeeded(
         _fixed(_members(model_name=model_name, model_version=model_version, attempts=request.attempt)),
         b',"origin":"', _fixed(topic.encode()), b'-%b-%b","timings":{"queue_us":%b,',
         _fixed(_members(decode_us=decode_us)), b',"batch_wait_us":%b,',
-        _fixed(_members(infer_us=infer_us, encode_us=encode_us, batch_rows=batch_rows)),
+        _fixed(_members(infer_us=infer_us, encode_us=encode_us(), batch_rows=batch_rows)),
         b'},"outputs":[', b",".join(entries), b"]}\n" if raws else b"]}", b"%b" * len(raws),
     ])  # fmt: skip
     numbers = [_numbers(column) for column in (partitions, offsets, queue_us, batch_wait_us)]

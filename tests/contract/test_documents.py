@@ -89,7 +89,7 @@ def test_results_are_valid(binary: bool) -> None:
         decode_us=0,
         batch_wait_us=np.zeros(2, np.int64),
         infer_us=0,
-        encode_us=0,
+        encode_us=lambda: 0,
         batch_rows=3,
     )
     for value in values:

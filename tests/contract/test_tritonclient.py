@@ -99,7 +99,7 @@ def test_it_reads_our_outcomes(datatype: str, binary: bool) -> None:
         decode_us=0,
         batch_wait_us=np.zeros(3, np.int64),
         infer_us=0,
-        encode_us=0,
+        encode_us=lambda: 0,
         batch_rows=3,
     )
     for index, value in enumerate(values):

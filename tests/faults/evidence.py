@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
 from redis import Redis
-from tests.faults.checker import Commit, Record, Stored
+from tests.faults.records import Commit, Record, Stored
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -28,6 +28,7 @@ class TopicReader:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
+                "log_level": 0,
                 "group.id": "tests-read-only",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BACKENDS: Final = Path(__file__).parents[1] / "backends"
 _MARK: Final = "FAULTS_FLEET"
+_SHOWN: Final = 2000
 _ENDS_WITHIN: Final = 20.0
 
 
@@ -37,6 +38,7 @@ class Member:
         self.drained_at: float | None = None
         self.killed = False
         self._ready = False
+        self._right_codes: tuple[int | None, ...] = (None, 0)
         empty = folder / "none.toml"
         empty.write_text("")
         self._reader, writer = os.pipe()
@@ -61,6 +63,12 @@ class Member:
         """Whether it should be running."""
         return not self.killed and self.drained_at is None
 
+    def drain(self) -> None:
+        """SIGTERM; its end is waited for elsewhere. Before it serves, it may not have come to listen to signals."""
+        self._right_codes = (None, 0) if self.ready else (None, 0, -signal.SIGTERM)
+        self.drained_at = time.monotonic()
+        self.process.signal(signal.SIGTERM)
+
     def engines(self) -> list[psutil.Process]:
         """Its engine children."""
         try:
@@ -76,10 +84,11 @@ class Member:
             yield f"{self.name} ended by itself with exit status {code}{self.process.log_tail()}"
         if self.drained_at is not None and code is None and time.monotonic() - self.drained_at > grace:
             yield f"{self.name} still runs {grace:g} s after SIGTERM{self.process.log_tail()}"
-        if self.drained_at is not None and code not in (None, 0):
+        if self.drained_at is not None and code not in self._right_codes:
             yield f"{self.name} ended with exit status {code} after SIGTERM{self.process.log_tail()}"
-        if "Traceback (most recent call last)" in self.log.read_text(errors="replace"):
-            yield f"{self.name} has a traceback in {self.log}"
+        _, raised, traceback = self.log.read_text(errors="replace").partition("Traceback (most recent call last)")
+        if raised:
+            yield f"{self.name} raised: {traceback[:_SHOWN]}"
 
     def close(self) -> None:
         self.process.kill()
@@ -150,22 +159,17 @@ class Fleet:
                 self.members[step.target].killed = True
                 self.members[step.target].process.kill()
             case Fault.DRAIN:
-                self.drain(self.members[step.target])
+                self.members[step.target].drain()
             case Fault.FREEZE:
                 self.members[step.target].process.signal(signal.SIGSTOP)
             case Fault.WAKE:
                 self.members[step.target].process.signal(signal.SIGCONT)
 
-    def drain(self, member: Member) -> None:
-        """SIGTERM; its end is waited for elsewhere."""
-        member.drained_at = time.monotonic()
-        member.process.signal(signal.SIGTERM)
-
     def drain_all(self) -> list[str]:
         """End all in good order, and say who did not, or left a process of its own behind."""
         for member in self.members.values():
             if member.expected:
-                self.drain(member)
+                member.drain()
         grace = self.settings.worker.shutdown_grace + self.settings.worker.revoke_grace + _ENDS_WITHIN
         for member in self.members.values():
             member.process.wait(grace)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
-from tests.faults.checker import Accepted, Evidence
 from tests.faults.evidence import ResultReader, TopicReader, committed
+from tests.faults.records import Accepted, Evidence
 
 if TYPE_CHECKING:
     from tests.faults.harness import Fleet
@@ -44,8 +44,9 @@ class Life:
         self.accepted: list[Accepted] = []
         self.refused: list[str] = []
         self._sightings = defaultdict[str, set[bytes]](set)
-        self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "partitioner": "murmur2_random"})
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        quiet: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap, "log_level": 0}
+        self._producer = Producer(quiet | {"enable.idempotence": True, "partitioner": "murmur2_random"})
+        self._admin = AdminClient(quiet)
         self._topics = TopicReader(bootstrap)
         self._results = ResultReader(settings)
         fleet.on_flush(self._results.flush)
@@ -62,7 +63,9 @@ class Life:
         waited = list(names)
         deadline = time.monotonic() + timeout
         while late := [name for name in waited if not self._fleet.members[name].ready]:
-            assert time.monotonic() < deadline, f"not ready after {timeout:g} s: {late}; {self._fleet.troubles()}"
+            troubles = self._fleet.troubles()
+            assert not troubles, "\n".join(troubles)
+            assert time.monotonic() < deadline, f"not ready after {timeout:g} s: {', '.join(late)}"
             time.sleep(_TURN)
 
     def live(self, jobs: Iterator[Job], count: int, steps: Sequence[Step], seconds: float) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from tests.faults.checker import Accepted, Commit, Evidence, Record, Stored, Verdict
+from tests.faults.checker import Verdict
 from tests.faults.jobs import Expected, make_jobs
+from tests.faults.records import Accepted, Commit, Evidence, Record, Stored
 
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.outcomes import encode_failed
@@ -42,7 +43,7 @@ def told(job: Accepted, expected: Expected | None = None, *, generation: int = 0
         decode_us=0,
         batch_wait_us=count,
         infer_us=0,
-        encode_us=0,
+        encode_us=lambda: 0,
         batch_rows=1,
     )
     assert isinstance(value, bytes)

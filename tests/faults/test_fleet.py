@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 import secrets
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.checker import Verdict
 from tests.faults.harness import Fleet
-from tests.faults.jobs import MODEL, USUAL, Kind, make_jobs
+from tests.faults.jobs import MODEL, Job, Kind, make_jobs
 from tests.faults.life import Life
 from tests.faults.schedule import Fault, Step, first_members, make_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.support import KafkaFactory, MakeTopics, RedisFactory, SettingsFactory
@@ -38,7 +39,7 @@ def options(folder: Path, **kafka: Any) -> dict[str, Any]:
         "kafka": kafka,
         "topics": {"job_partitions": 6, "outcome_partitions": 4},
         "worker": {"backend": "numpy_models", "devices": "cpu", "window": 2, "delivery_records": 256, "revoke_grace": 2.0},
-        "models": {MODEL: {"path": str(write_model(folder / "model", batch_seconds=0.02)), "max_batch_rows": 64}},
+        "models": {MODEL: {"path": str(write_model(folder / "model", batch_seconds=0.05)), "max_batch_rows": 16}},
     }
 
 
@@ -47,27 +48,28 @@ def live(
     members: Sequence[str],
     steps: Sequence[Step],
     *,
-    jobs: int,
+    jobs: Iterator[Job],
+    count: int,
     seconds: float,
-    kinds: Mapping[Kind, int] = USUAL,
     quiet_within: float = QUIET_WITHIN,
 ) -> Verdict:
     """One fleet's life, from ``members`` that are there first to a drain of all; fails where a promise was broken."""
     seed = f"seed {SEED}"
-    fleet.say(f"{seed}: {jobs} jobs over {seconds:g} s")
+    fleet.say(f"{seed}: {count} jobs over {seconds:g} s")
     with Life(fleet, SEED) as life:
         for name in members:
             fleet.add(name)
         life.wait_ready(members)
-        life.live(make_jobs(SEED, jobs, kinds), jobs, steps, seconds)
+        life.live(jobs, count, steps, seconds)
         life.wait_quiet(quiet_within)
         troubles = fleet.drain_all()
         verdict = Verdict(life.evidence())
-        fleet.say(f"{seed}: {verdict}")
+        report = "\n".join([f"{seed}: {verdict}", *troubles])
+        fleet.say(report)
         assert not life.refused
-        assert len(life.accepted) >= jobs
-    assert not verdict.breaches, f"{seed}: {verdict}"
-    assert not troubles, f"{seed}: " + "\n".join(troubles)
+        assert len(life.accepted) >= count
+    assert not verdict.breaches, report
+    assert not troubles, report
     return verdict
 
 
@@ -76,14 +78,15 @@ def live(
 def test_promises_hold_whatever_fails(
     own_kafka: KafkaFactory, own_redis: RedisFactory, settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
-    jobs, seconds = (200_000, 600.0) if SOAK else (12_000, 40.0)
+    count, seconds = (200_000, 600.0) if SOAK else (12_000, 40.0)
     kafka = own_kafka(config={"group.min.session.timeout.ms": "1000"})
     redis = own_redis()
     chosen = settings(redis={"url": redis.url}, **options(tmp_path, bootstrap_servers=kafka.bootstrap, session_timeout=SESSION))
     make_topics(chosen)
     schedule = make_schedule(SEED, seconds, session=SESSION)
     with Fleet(chosen, tmp_path, redis=redis, mutant=MUTANT) as fleet:
-        live(fleet, first_members(), schedule, jobs=jobs, seconds=seconds, quiet_within=300.0 if SOAK else QUIET_WITHIN)
+        jobs, quiet_within = make_jobs(SEED, count), 300.0 if SOAK else QUIET_WITHIN
+        live(fleet, first_members(), schedule, jobs=jobs, count=count, seconds=seconds, quiet_within=quiet_within)
 
 
 @pytest.mark.timeout(150)
@@ -100,7 +103,7 @@ def test_drains_repeat_nothing(settings: SettingsFactory, make_topics: MakeTopic
         Step(8.0, Fault.DRAIN, "worker-3"),
     ]
     with Fleet(chosen, tmp_path, mutant=MUTANT) as fleet:
-        verdict = live(fleet, first_members(), steps, jobs=4_000, seconds=10.0)
+        verdict = live(fleet, first_members(), steps, jobs=make_jobs(SEED, 4_000), count=4_000, seconds=10.0)
     assert verdict.repeated == 0
 
 
@@ -111,5 +114,7 @@ def test_a_job_that_kills_its_engine_costs_its_own_tries_alone(
     chosen = settings(**options(tmp_path))
     make_topics(chosen)
     members = ["worker-1", "worker-2", "projector-1"]
+    others = make_jobs(SEED, 2_000)
+    jobs = chain(islice(others, 500), make_jobs(SEED, 2, {Kind.CRASHES: 1}), others)
     with Fleet(chosen, tmp_path, mutant=MUTANT) as fleet:
-        live(fleet, members, [], jobs=2_000, seconds=5.0, kinds={**USUAL, Kind.ORDINARY: 600, Kind.CRASHES: 2})
+        live(fleet, members, [], jobs=jobs, count=2_000, seconds=3.0)

@@ -225,8 +225,18 @@ class Worker:
             self._take(self._intake.poll(0, 1))
             self._turn(_BUSY_WAIT)
             self._commit()
-        self._intake.commit(self._ledger.committable(), wait=True)
+        self._commit_last(deadline)
         left = self._ledger.unsettled()
         self._intake.close()
         self._publisher.close(max(0.0, min(5.0, deadline - time.monotonic())))
         self._log.info("stopped", unsettled=left)
+
+    def _commit_last(self, deadline: float) -> None:
+        """Commit all that is settled: what is refused because the group rebalances is taken after that."""
+        while True:
+            self._intake.commit_failed = False
+            self._ledger.recommit()
+            self._intake.commit(self._ledger.committable(), wait=True)
+            if not self._intake.commit_failed or time.monotonic() >= deadline:
+                return
+            self._take(self._intake.poll(_IDLE_POLL, 1))

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line and exit with its code (see :class:`penstock.cli.exits.ExitCode`)."""
-    from penstock.cli.app import app
+    try:
+        from penstock.cli.app import app
 
-    app(prog_name="penstock")
+        app(prog_name="penstock")
+    except KeyboardInterrupt:  # before a command had begun: it would have told the same
+        raise SystemExit(130) from None

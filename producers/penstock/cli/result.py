@@ -100,7 +100,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
 def outcome_lines(outcome: Outcome) -> Sequence[str]:
     """The outcome for a person."""
     tries = "1 attempt" if outcome.attempts == 1 else f"{outcome.attempts} attempts"
-    served = f"{outcome.model_name} {outcome.model_version}" if outcome.model_name else "no model"
+    served = " ".join(part for part in (outcome.model_name, outcome.model_version) if part) or "no model"
     lines = [f"{outcome.id}  {outcome.status}  ({served}, {tries}, from {outcome.origin})"]
     if outcome.error is not None:
         lines.append(f"  {outcome.error_code}: {outcome.error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from penstock.cli.interrupts import Interrupts
 from penstock.local.choice import KafkaKind, choose_kafka
 from penstock.local.embedded import EmbeddedKafka
 from penstock.local.guard import Guard
-from penstock.local.services import LocalServices
+from penstock.local.services import KAFKA_PORT, REDIS_PORT, LocalServices
 from penstock.local.worker import LocalWorker
 from penstock.topics import TopicManager
 from penstock_schemas.topics import wanted_topics
@@ -55,6 +56,8 @@ def run_up(flags: Flags, *, kind: str | None, kafka_port: int | None, redis_port
             starting.start()
             worker = starting
             typer.echo(_addresses(settings))
+            sys.stdout.flush()
+            note(_pointers(settings))
             _stay(worker, services)
         except Interrupted:
             if worker is None:
@@ -81,6 +84,20 @@ def _addresses(settings: Settings) -> str:
     models = ", ".join(settings.models)
     servers, url = settings.kafka.bootstrap_servers, settings.redis.url
     return f"penstock is up: kafka {servers}  redis {url}  fleet {settings.fleet}  models {models}"
+
+
+def _pointers(settings: Settings) -> str:
+    """How other commands and services find this fleet; the defaults do where it is at the usual addresses."""
+    servers, url = settings.kafka.bootstrap_servers, settings.redis.url
+    lines = ["Ctrl-C ends it. From another terminal: penstock submit, penstock result, penstock doctor"]
+    if not (servers.endswith(f":{KAFKA_PORT}") and f":{REDIS_PORT}/" in url and settings.fleet == "penstock"):
+        lines.append("after: export " + _exports(servers, url, settings.fleet))
+    return "\n".join(lines)
+
+
+def _exports(servers: str, url: str, fleet: str) -> str:
+    variables = {"PENSTOCK_KAFKA__BOOTSTRAP_SERVERS": servers, "PENSTOCK_REDIS__URL": url, "PENSTOCK_FLEET": fleet}
+    return " ".join(f"{name}={value}" for name, value in variables.items())
 
 
 def _stay(worker: LocalWorker, services: LocalServices) -> None:

@@ -89,7 +89,7 @@ class ApacheKafka:
                 self._start_on(port, jars)
             except LocalError:
                 self.kill()
-                if attempt == attempts or "BindException" not in self.log_file.read_text(errors="replace"):
+                if attempt == attempts or "BindException" not in _tail(self._process):
                     raise
             except BaseException:
                 self.kill()
@@ -164,6 +164,10 @@ class ApacheKafka:
             "broker.heartbeat.interval.ms": "500",
             **self._config,
         }
+
+
+def _tail(process: ManagedProcess | None) -> str:
+    return process.log_tail(100) if process is not None else ""
 
 
 def _answers(bootstrap: str) -> bool:

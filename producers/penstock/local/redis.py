@@ -84,7 +84,7 @@ class LocalRedis:
                 self._start_on(port, server)
             except LocalError:
                 self.kill()
-                if attempt == attempts or "bind" not in self.log_file.read_text(errors="replace").lower():
+                if attempt == attempts or "bind" not in _tail(self._process).lower():
                     raise
             except BaseException:
                 self.kill()
@@ -110,6 +110,10 @@ class LocalRedis:
         self._process.start()
         process = self._process
         process.wait_until(lambda: is_listening(port) and _answers(port), _START_TIMEOUT)
+
+
+def _tail(process: ManagedProcess | None) -> str:
+    return process.log_tail(100) if process is not None else ""
 
 
 def _answers(port: int) -> bool:

@@ -54,9 +54,20 @@ class FakeFleet:
         for name, function in (models or {}).items():
             self.serve(name, function)
 
-    def serve(self, name: str, function: Model, *, version: str | int = 1, allow_non_finite: bool = False) -> None:
-        """Serve a model: ``function`` is called once a job with its inputs by name, and answers outputs by name."""
-        self._worker.serve(name, str(version), Served(function, allow_non_finite))
+    def serve(
+        self,
+        name: str,
+        function: Model,
+        *,
+        version: str | int = 1,
+        allow_non_finite: bool = False,
+        input: str = "",  # noqa: A002 - the word for it
+    ) -> None:
+        """Serve a model: ``function`` is called once a job with its inputs by name, and answers outputs by name.
+
+        ``input`` is the name of its one input, for jobs that send theirs without a name, as `map` does with arrays.
+        """
+        self._worker.serve(name, str(version), Served(function, allow_non_finite, input))
 
     def client(self, *, client_id: str | None = None, queue_timeout: float = 10.0) -> Client:
         """A client of this fleet. It is closed with the fleet, if not before."""

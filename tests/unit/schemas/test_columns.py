@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from penstock_schemas.alike import find_alike, first_line
@@ -111,6 +112,19 @@ def test_a_bad_key_or_a_header_takes_one_record_out_of_the_columns() -> None:
     )
     assert [index for index, _ in decoded.errors] == [3]
     assert sorted((len(group.indices), group.request.attempt) for group in decoded.groups) == [(1, 2), (62, 1)]
+
+
+def test_requests_too_long_to_be_kept_are_not_taken_for_one_another() -> None:
+    values = [
+        orjson.dumps(
+            {"more": "x" * 20_000, "inputs": [{"name": f"n{index}", "shape": [1], "datatype": "INT8", "data": [index]}]}
+        )
+        for index in range(100)
+    ]
+    headers = {index: [("penstock-attempt", b"2")] for index in range(0, 100, 3)}
+    decoded = JobDecoder().decode(Records.of(values, headers=headers), now_ms=0)
+    found = {(group.request.inputs[0].name, *group.inputs, *group.indices.tolist()) for group in decoded.groups}
+    assert found == {(f"n{index}", f"n{index}", index) for index in range(100)}
 
 
 def test_empty_tensors_in_columns() -> None:

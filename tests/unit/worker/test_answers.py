@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.making import FakeModel, a_block, a_model, a_version, firsts, whole
@@ -34,7 +33,9 @@ def answered(block: Block, limit: int = 10**6, begin: int = 0, end: int | None =
 
 
 def test_an_outcome_says_where_its_job_came_from_and_how_long_each_step_took() -> None:
-    block = a_block(a_version(a_model(), version="3"), firsts([1, 2, 3]), first=40, reply_to="me", attempt=2, binary_output=True)
+    block = a_block(
+        a_version(a_model(), version="3"), firsts([1, 2, 3]), first=40, reply_to="me", attempt=2, binary_output=True
+    )
     answer = answered(block, begin=1)
     assert (answer.sequence, answer.keys, answer.failures) == (1, None, {})
     outcomes = decoded(answer)
@@ -51,7 +52,7 @@ def test_an_outcome_says_where_its_job_came_from_and_how_long_each_step_took() -
 
 def test_ids_that_are_not_their_records_keys_travel_as_keys() -> None:
     block = a_block(a_version(a_model()), firsts([1, 2]))
-    object.__setattr__(block, "keys_are_ids", False)  # noqa: PLC2801 - it is frozen
+    object.__setattr__(block, "keys_are_ids", False)
     assert answered(block, begin=1).keys == [b"j1"]
 
 
@@ -136,7 +137,10 @@ def test_a_batch_in_figures() -> None:
     limit=st.integers(400, 3000),
 )
 def test_an_answer_is_cut_into_parts_that_fit_and_hold_everything_once(
-    sizes: list[int], failed: set[int], keyed: bool, limit: int  # noqa: FBT001 - hypothesis gives it by name
+    sizes: list[int],
+    failed: set[int],
+    keyed: bool,
+    limit: int,
 ) -> None:
     indices = np.arange(len(sizes), dtype=np.int32)[::-1].copy()
     failures = {index: Failure("c", "m" * index, "") for index in failed if index < len(sizes)}
@@ -149,5 +153,3 @@ def test_an_answer_is_cut_into_parts_that_fit_and_hold_everything_once(
     assert {k: v for part in parts for k, v in part.failures.items()} == failures
     assert sum(len(part.failures) for part in parts) == len(failures)
     assert all(answers_size(part) <= limit or len(part.values) == 1 for part in parts)
-
-

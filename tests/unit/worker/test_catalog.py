@@ -21,10 +21,12 @@ FLAT = Signature({"x": Port("FP32", (4,))}, {"y": Port("FP32", (4,))})
 @pytest.fixture
 def catalog() -> Catalog:
     both = FakeModel({"serving_default": DOUBLE, "flat": FLAT}, double)
-    return Catalog({
-        "m": {"9": a_version(both, version="9"), "10": a_version(both, version="10")},
-        "n": {"1": a_version(both, name="n", signature="flat", max_batch_rows=5, max_delay=0.5)},
-    })
+    return Catalog(
+        {
+            "m": {"9": a_version(both, version="9"), "10": a_version(both, version="10")},
+            "n": {"1": a_version(both, name="n", signature="flat", max_batch_rows=5, max_delay=0.5)},
+        }
+    )
 
 
 def asked(**more: Any) -> Request:

@@ -27,7 +27,6 @@ def found(monkeypatch: pytest.MonkeyPatch, wanted: str, gpus: int, visible: str 
         ("cpu", 2, None, ["cpu"]),
         ("auto", 2, "3,5", ["gpu:3", "gpu:5"]),
         ("auto", 1, "GPU-8f2e,GPU-77aa", ["gpu:GPU-8f2e"]),
-        ("auto", 1, "", ["gpu:0"]),
     ],
 )
 def test_every_gpu_that_is_seen_gets_an_engine_else_the_cpu(
@@ -42,12 +41,16 @@ def test_asking_for_gpus_that_are_not_there_is_an_error_that_says_what_to_do(mon
 
 
 def test_the_library_is_not_loaded_where_there_is_no_device_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(pattern: str) -> list[str]:
-        return []
+    class NoDevices:
+        def __init__(self, path: str) -> None:
+            assert path == "/dev"
+
+        def glob(self, pattern: str) -> list[str]:
+            return []
 
     def never(*args: object, **options: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(devices.glob, "glob", none)
+    monkeypatch.setattr(devices, "Path", NoDevices)
     monkeypatch.setattr(devices.subprocess, "run", never)
     assert find_devices(WorkerSettings()) == ["cpu"]

@@ -72,7 +72,9 @@ class FakeProducer:
     """Error codes with which the next calls are refused at once."""
     happening: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
 
-    def produce(self, topic: str, value: bytes, key: bytes, partition: int = -1, on_delivery: Any = None, headers: Any = None) -> None:
+    def produce(
+        self, topic: str, value: bytes, key: bytes, partition: int = -1, on_delivery: Any = None, headers: Any = None
+    ) -> None:
         if self.full:
             self.full -= 1
             raise BufferError("queue full")
@@ -234,7 +236,12 @@ def test_headers_that_the_message_of_a_callback_does_not_hold_are_published_agai
 def test_an_outcome_that_the_broker_finds_too_large_becomes_a_failed_one(bench: Bench) -> None:
     delivery = taken_in([b"a"])
     large = encode_failed(
-        id=b"k0", status="failed", error=JobError(ErrorCode.MODEL_ERROR, "x" * 3000), origin="f.jobs-0-0", reply_to="me", generation=2
+        id=b"k0",
+        status="failed",
+        error=JobError(ErrorCode.MODEL_ERROR, "x" * 3000),
+        origin="f.jobs-0-0",
+        reply_to="me",
+        generation=2,
     )
     publish(bench, delivery, an_answer(0)._replace(values=[large]))
     bench.taken()
@@ -348,10 +355,22 @@ def test_the_producer_never_gives_up_and_shares_its_partitioner(bench: Bench) ->
     assert properties["linger.ms"] == 3, "the user's own word comes last"
 
 
+@pytest.mark.parametrize(
+    ("job", "outcome", "batch"), [(2**22, 2**23, 1_000_000), (2**22, 4096, 4096), (1024, 2**23, 1024 + 65536)]
+)
+def test_batches_are_no_larger_than_the_smaller_topic_takes(job: int, outcome: int, batch: int) -> None:
+    settings = Settings(fleet="f", topics={"max_job_bytes": job, "max_outcome_bytes": outcome})  # type: ignore[arg-type]
+    properties = producer_properties(settings)
+    assert properties["batch.size"] == batch
+    assert properties["message.max.bytes"] >= max(job + 65536, outcome)
+
+
 def test_jobs_that_no_engine_is_given_are_ended_with_their_id_and_caller() -> None:
     job = encode_job({"x": np.zeros((1, 4), np.float32)}, model_name="m", model_version="2", reply_to="me", timeout_us=1)
     values: list[bytes | None] = [job, b"garbage", None]
-    delivery = a_delivery(values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers={0: [("ce_id", b"c")]})
+    delivery = a_delivery(
+        values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers={0: [("ce_id", b"c")]}
+    )
     delivery.attempt = 3
     crash = JobError(ErrorCode.ENGINE_CRASH, "the engine died")
     answer = reject(delivery, [0, 2, 1], crash, JobDecoder())

@@ -75,9 +75,7 @@ def test_bisection_fails_exactly_the_guilty(jobs: list[bool], cut: int, rows: in
     block = a_block(version, firsts([BAD if guilty else number for number, guilty in enumerate(jobs)], rows))
     pieces = [Piece(block, begin, end) for begin, end in ((0, min(cut, len(jobs))), (min(cut, len(jobs)), len(jobs)))]
     found = outcomes(run([piece for piece in pieces if piece.jobs]))
-    assert found == {
-        b"j%d" % number: ErrorCode.MODEL_ERROR if guilty else 2.0 * number for number, guilty in enumerate(jobs)
-    }
+    assert found == {b"j%d" % number: ErrorCode.MODEL_ERROR if guilty else 2.0 * number for number, guilty in enumerate(jobs)}
     assert len(model.calls) <= 2 * len(jobs)
 
 
@@ -126,7 +124,13 @@ def test_non_finite_values_are_found_job_by_job() -> None:
     two = np.zeros((3, 2, 2), np.float16)
     two[1, 1, 0] = np.inf
     one = np.array([0, 0, np.nan])
-    arrays = {"n": np.ones((3, 1), np.int64), "s": strings(b"a", b"b", b"c", shape=(3, 1)), "empty": np.ones((3, 0)), "a": two, "b": one}
+    arrays = {
+        "n": np.ones((3, 1), np.int64),
+        "s": strings(b"a", b"b", b"c", shape=(3, 1)),
+        "empty": np.ones((3, 0)),
+        "a": two,
+        "b": one,
+    }
     assert non_finite_jobs(arrays, 3) == {1: "a", 2: "b"}
 
 
@@ -225,7 +229,9 @@ def test_a_model_that_refuses_zeros_is_warm_enough() -> None:
 
 def test_warm_up_makes_inputs_of_every_kind() -> None:
     ports = {"a": Port("BYTES", (-1, 3)), "b": Port("BOOL", (-1,)), "c": Port("FP16", (-1, -1, 2)), "d": Port("INT64", (-1, 0))}
-    model = FakeModel({"serving_default": Signature(ports, {"y": Port("FP32", (-1,))})}, lambda inputs: {"y": np.zeros(len(inputs["b"]))})
+    model = FakeModel(
+        {"serving_default": Signature(ports, {"y": Port("FP32", (-1,))})}, lambda inputs: {"y": np.zeros(len(inputs["b"]))}
+    )
     inputs: Arrays = {"a": strings(*[b""] * 3, shape=(1, 1, 3)), "b": np.zeros((1, 1), np.bool_)}
     inputs |= {"c": np.zeros((1, 1, 1, 2), np.float16), "d": np.zeros((1, 1, 0), np.int64)}
     warm_up(a_block(a_version(model, max_batch_rows=2), inputs).route, 10**6)

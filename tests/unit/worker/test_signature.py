@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from tests.unit.worker.making import DOUBLE, a_request
 
-from penstock_schemas.errors import ErrorCode
+from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.jobs import Request, RequestedOutput, TensorSpec
 from penstock_worker.engine.signature import Port, Signature
 
-TWO = Signature({"a": Port("FP32", (-1, 2)), "b": Port("INT64", (-1, -1))}, {"sum": Port("FP32", (-1,)), "n": Port("INT64", (-1,))})
+TWO = Signature(
+    {"a": Port("FP32", (-1, 2)), "b": Port("INT64", (-1, -1))}, {"sum": Port("FP32", (-1,)), "n": Port("INT64", (-1,))}
+)
 
 
 def of(*specs: TensorSpec, outputs: tuple[str, ...] = ()) -> Request:
@@ -106,3 +108,16 @@ def test_rows_are_batched_only_where_axis_0_is_free_everywhere(
         {f"o{n}": Port("FP32", shape) for n, shape in enumerate(outputs)},
     )
     assert signature.batched is batched
+
+
+def test_one_input_without_a_name_is_the_models_one_input() -> None:
+    signature = Signature({"image": Port("FP32", (-1, 8, 8))}, {"y": Port("FP32", (-1,))})
+    nameless = Request(inputs=(TensorSpec("", "FP32", (1, 8, 8)),))
+    named = signature.named(nameless)
+    assert named == Request(inputs=(TensorSpec("image", "FP32", (1, 8, 8)),))
+    assert not isinstance(named, JobError)
+    assert signature.misfit(named) is None
+    several = Signature({"a": Port("FP32", (-1,)), "b": Port("FP32", (-1,))}, {"y": Port("FP32", (-1,))})
+    refused = several.named(nameless)
+    assert isinstance(refused, JobError)
+    assert "a (FP32 [-1]), b (FP32 [-1])" in refused.message

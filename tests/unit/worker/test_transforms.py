@@ -93,7 +93,9 @@ def test_what_a_hook_raises_or_returns_amiss_is_the_transforms_error() -> None:
         load("Hungry").before({}, 1)
     with pytest.raises(TransformError, match="there is no output 'y' after postprocess, only x"):
         load("Halve").after({"x": np.ones(1)}, 1, ["y"])
-    with pytest.raises(TransformError, match=r"preprocess returned 'x' with shape \[2, 4\] for 3 rows: axis 0 must be the rows"):
+    with pytest.raises(
+        TransformError, match=r"preprocess returned 'x' with shape \[2, 4\] for 3 rows: axis 0 must be the rows"
+    ):
         load("Halve").before({"x": np.ones((2, 4))}, 3)
     with pytest.raises(TransformError, match="postprocess returned 'label' as list, not as an array"):
         load("Lengths").after({"y": [1]}, 1, [])  # type: ignore[dict-item]  # what a user may do

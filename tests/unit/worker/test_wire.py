@@ -31,9 +31,9 @@ WIDE = [("中" * 1600 + end, None) for end in "abc"]
 
 
 @given(st.lists(records, max_size=12), st.integers(1, 3), st.booleans())
-@example([(None, None, [*WIDE, ("a", b""), ("a", None)], -1, 0, 0)], 1, False)  # noqa: FBT003 - hypothesis takes them so
-@example([(b"k", b"x" * 5000, [], 0, 0, 0), (None, None, [], 0, 0, 1)], 1, True)  # noqa: FBT003 - likewise
-def test_a_delivery_arrives_as_it_was_in_a_slot_of_the_size_it_asks_for(made: list[Any], attempt: int, solo: bool) -> None:  # noqa: FBT001
+@example([(None, None, [*WIDE, ("a", b""), ("a", None)], -1, 0, 0)], 1, False)
+@example([(b"k", b"x" * 5000, [], 0, 0, 0), (None, None, [], 0, 0, 1)], 1, True)
+def test_a_delivery_arrives_as_it_was_in_a_slot_of_the_size_it_asks_for(made: list[Any], attempt: int, solo: bool) -> None:
     keys, values, headers, times, partitions, offsets = [[record[i] for record in made] for i in range(6)]
     delivery = a_delivery(
         values,

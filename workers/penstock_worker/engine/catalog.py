@@ -75,7 +75,8 @@ class Catalog:
         if signature is None:
             known = ", ".join(version.signatures)
             return JobError(ErrorCode.UNKNOWN_SIGNATURE, f"model {name!r} has no signature {signature_name!r}: it has {known}")
-        error = signature.misfit(request)
+        named = signature.named(request)
+        error = named if isinstance(named, JobError) else signature.misfit(named)
         if error is not None:
             return JobError(error.code, f"model {name!r}: {error.message}")
         return Route(version, signature_name, signature, version.policy(signature_name))

@@ -43,17 +43,17 @@ class Reader:
         keys_are_ids = decoded.ids == arrived.keys
         blocks: list[Block] = []
         for group in decoded.groups:
-            request = group.request
-            if arrived.attempt > 1:
-                request = dataclasses.replace(request, attempt=request.attempt + arrived.attempt - 1)
             route = self._route(group.request)
             if isinstance(route, JobError):
                 refusals += [_refusal(arrived, decoded, index, route, group.request) for index in group.indices.tolist()]
                 continue
+            _name_input(group, route)
             kept = self._finite(arrived, decoded, group, route, refusals)
             if len(kept) == 0:
                 continue
-            whole = len(kept) == len(group.indices)
+            request, whole = group.request, len(kept) == len(group.indices)
+            if arrived.attempt > 1:
+                request = dataclasses.replace(request, attempt=request.attempt + arrived.attempt - 1)
             indices = group.indices if whole else group.indices[kept]
             everything = len(indices) == len(decoded.ids)
             blocks.append(
@@ -106,6 +106,14 @@ class Reader:
             error = JobError(ErrorCode.NON_FINITE_INPUT, message)
             refusals.append(_refusal(arrived, decoded, int(group.indices[job]), error, group.request))
         return np.array([job for job in range(jobs) if job not in bad], np.int64) if bad else np.arange(jobs)
+
+
+def _name_input(group: JobGroup, route: Route) -> None:
+    """Give an input that was sent without a name the name of the model's one input."""
+    if "" in group.inputs:
+        (name,) = route.signature.inputs
+        group.inputs = {name: group.inputs[""]}
+        group.request = dataclasses.replace(group.request, inputs=(dataclasses.replace(group.request.inputs[0], name=name),))
 
 
 def _refusal(arrived: Arrived, decoded: Decoded, index: int, error: JobError, request: Request | None) -> Refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from penstock_schemas.errors import ErrorCode, JobError
@@ -37,13 +37,24 @@ class Signature:
         outputs_free = all(p.shape is None or p.shape[:1] == (-1,) for p in ports)
         object.__setattr__(self, "batched", inputs_free and outputs_free)
 
+    def named(self, request: Request) -> Request | JobError:
+        """``request`` with its one input named where it came without a name, which it may where the model takes one input."""
+        if len(request.inputs) != 1 or request.inputs[0].name:
+            return request
+        if len(self.inputs) != 1:
+            return _invalid(f"the job's input has no name, and the model takes several: {self._wanted()}")
+        return replace(request, inputs=(replace(request.inputs[0], name=next(iter(self.inputs))),))
+
+    def _wanted(self) -> str:
+        return ", ".join(f"{name} ({port})" for name, port in self.inputs.items())
+
     def misfit(self, request: Request) -> JobError | None:
         """What of ``request`` does not fit this signature, or None."""
         return self._misfit_names(request) or self._misfit_tensors(request) or self._misfit_outputs(request)
 
     def _misfit_names(self, request: Request) -> JobError | None:
         given = {spec.name for spec in request.inputs}
-        wanted = ", ".join(f"{name} ({port})" for name, port in self.inputs.items())
+        wanted = self._wanted()
         missing = [name for name in self.inputs if name not in given]
         if missing:
             return _invalid(f"input {missing[0]!r} is missing: the model takes {wanted}")

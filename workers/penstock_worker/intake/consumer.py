@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -128,7 +129,14 @@ class Intake:
         return low if low >= 0 else None
 
     def close(self) -> None:
-        """Leave the group. Partitions are revoked on the way."""
+        """Leave the group. Partitions are revoked on the way.
+
+        While others still join, our own join is unanswered, and a request to leave would stand behind it and go down with the
+        connection: the group would hold our place, and perhaps wait for us as its leader, until our session ends. So a
+        question that stands in the same line is asked first.
+        """
+        with contextlib.suppress(KafkaException):
+            self._consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_SECONDS)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, cast
+from itertools import groupby
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -54,9 +55,10 @@ class OutcomeConsumer:
         first = self._consumer.poll(wait)
         if first is None:
             return []
-        by_partition = defaultdict[int, list[Message]](list)
-        for message in (first, *self._consumer.consume(most - 1, 0)):
-            by_partition[message.partition() or 0].append(message)
+        by_partition = defaultdict[int | None, list[Message]](list)
+        # Messages come in long runs of one partition.
+        for partition, run in groupby((first, *self._consumer.consume(most - 1, 0)), Message.partition):
+            by_partition[partition].extend(run)
         return [records for messages in by_partition.values() if (records := self._columns(messages)) is not None]
 
     def troubled(self) -> AbstractSet[int]:
@@ -98,7 +100,7 @@ class OutcomeConsumer:
             keys=list(map(Message.key, messages)),
             values=list(map(Message.value, messages)),
             timestamps=[time for _, time in map(Message.timestamp, messages)],
-            offsets=cast("list[int]", list(map(Message.offset, messages))),
+            offsets=_offsets(messages),
         )
 
     def _heed(self, message: Message) -> None:
@@ -146,6 +148,13 @@ class OutcomeConsumer:
         self._troubled -= numbers
         consumer.incremental_unassign(partitions)
         self._log.info("partitions revoked", topic=self._topic, partitions=sorted(numbers))
+
+
+def _offsets(messages: list[Message]) -> Sequence[int]:
+    first, last = messages[0].offset() or 0, messages[-1].offset() or 0
+    if last - first + 1 == len(messages):  # they rise, so there is none between that is not here
+        return range(first, last + 1)
+    return [message.offset() or 0 for message in messages]
 
 
 def consumer_properties(settings: Settings) -> dict[str, Any]:

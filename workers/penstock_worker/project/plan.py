@@ -147,21 +147,26 @@ class Planner:
         self, track: Track, next_offset: int, outcomes: _Outcomes, callers: Mapping[bytes | None, Caller | None], now_ms: int
     ) -> Change:
         latest = now_ms + _MAX_AHEAD_MS
-        spelt = {time: b"%d" % (min(time, latest) + self._ttl_ms) for time in set(outcomes.times)}
-        keys = [self._result_prefix + key for key in outcomes.keys]
-        expiries = [spelt[time] for time in outcomes.times]
-        values = outcomes.values
+        keys: Sequence[bytes] = [self._result_prefix + key for key in outcomes.keys]
+        values, times = outcomes.values, outcomes.times
         replacements: list[Replacement] = []
         if any(caller is not None and caller[0] for caller in callers.values()):
             generations = [(callers[beginning] or (0, None))[0] for beginning in outcomes.beginnings]
-            columns = zip(keys, values, expiries, generations, strict=True)
-            replacements = [Replacement(*column) for column in columns if column[3]]
+            replacements = [
+                Replacement(key, value, self._expiry(time, latest), generation)
+                for key, value, time, generation in zip(keys, values, times, generations, strict=True)
+                if generation
+            ]
             first = [not generation for generation in generations]
-            keys, values, expiries = (list(compress(column, first)) for column in (keys, values, expiries))
+            keys, values = list(compress(keys, first)), list(compress(values, first))
+            times = list(compress(times, first))
         # Kafka stamps whole batches, so that many in a row have the same time.
-        runs = [(len(list(run)), expiry) for expiry, run in groupby(expiries)]
+        runs = [(len(list(run)), self._expiry(time, latest)) for time, run in groupby(times)]
         position = Position(track.topic_id, next_offset).encode()
         return Change(track.partition, track.expected, position, keys, values, runs, replacements)
+
+    def _expiry(self, time: int, latest: int) -> bytes:
+        return b"%d" % (min(time, latest) + self._ttl_ms)
 
 
 def _beginnings(values: Sequence[bytes]) -> Sequence[bytes | None]:
@@ -187,7 +192,7 @@ def _are_ids(keys: Sequence[bytes]) -> bool:
     """Whether all are ids of jobs; derived ones, which begin with ~, among them."""
     if not keys:
         return True
-    return all(keys) and len(max(keys, key=len)) <= _MAX_ID_BYTES and not b"".join(keys).translate(None, _ID_BYTES)
+    return all(keys) and max(map(len, keys)) <= _MAX_ID_BYTES and not b"".join(keys).translate(None, _ID_BYTES)
 
 
 def _live(track: Track, outcomes: _Outcomes, now_ms: int) -> _Outcomes:

@@ -171,29 +171,31 @@ class Projector:
         standing = self._store.read([track.partition for track in tracks])
         self._now_ms = standing.now_ms
         self._look_due = self._clock() + _LOOK_SECONDS
-        amiss = {
-            track.partition: stored
-            for track, stored in zip(tracks, standing.positions, strict=True)
-            if not _as_expected(track, stored)
-        }
-        if amiss:
+        amiss: dict[int, bytes] = {}
+        for track, stored in zip(tracks, standing.positions, strict=True):
+            if not track.synced or stored != track.expected:
+                track.synced = False
+                amiss[track.partition] = stored
+        if amiss and self._clock() >= self._place_due:
             self._start(amiss)
         self._metrics.lag(self._source.lag([(track.partition, track.sent) for track in tracks if track.synced]))
 
     def _start(self, amiss: Mapping[int, bytes]) -> None:
         """Let partitions flow from where Redis is, given what it holds for each."""
-        for partition in amiss:
-            self._tracks[partition].synced = False
-        self._place_due = self._clock() + _PLACE_SECONDS  # for those that cannot be placed now
-        if self._topic_id is None:
+        asked, topic_id = self._clock(), self._topic_id
+        self._place_due = asked + _PLACE_SECONDS
+        if topic_id is None:
             return
-        # What is older than since has expired.
-        for partition, bounds in self._source.bounds(amiss, self._now_ms - self._ttl_ms).items():
+        found = self._source.bounds(amiss, self._now_ms - self._ttl_ms)  # what is older than that has expired
+        # Partitions that cannot be placed now must not hold up the others: asking takes a third of the time at most.
+        now = self._clock()
+        self._place_due = now + max(_PLACE_SECONDS, 2 * (now - asked))
+        for partition, bounds in found.items():
             track, stored = self._tracks[partition], amiss[partition]
-            start = decide_start(stored, track, self._topic_id, bounds.low, bounds.high)
+            start = decide_start(stored, track, topic_id, bounds.low, bounds.high)
             offset = bounds.since if start.offset is None else start.offset
             self._source.start(partition, offset)
-            track.topic_id, track.expected, track.live_from = self._topic_id, stored, start.live_from
+            track.topic_id, track.expected, track.live_from = topic_id, stored, start.live_from
             track.sent = track.applied = offset
             track.synced = track.known = True
             self._metrics.started(start.cause)
@@ -266,10 +268,6 @@ class Projector:
         self._log.info("Redis takes results again", after=self._away)
         self._away = None
         self._metrics.store_available(True)
-
-
-def _as_expected(track: Track, stored: bytes) -> bool:
-    return track.synced and stored == track.expected
 
 
 def run_projector(

@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.intake.delivery import runs
 from penstock_worker.logs import kafka_logger
 from penstock_worker.settle.letters import Letters, too_large_outcome, without_body
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from penstock_worker.intake.delivery import Delivery
     from penstock_worker.intake.ledger import Entry, TopicPartition
 
+_BATCH_BYTES: Final = 1_000_000
+"""librdkafka's own default for the most bytes in a batch."""
 _AGAIN_SECONDS: Final = 1.0
 """How long a refused record waits before it is published again."""
 
@@ -253,7 +256,8 @@ class Publisher:
 
 def producer_properties(settings: Settings) -> dict[str, Any]:
     """librdkafka's properties for outcomes and letters: idempotent, never giving up, one partitioner for all."""
-    largest = max(settings.topics.max_outcome_bytes, settings.topics.max_job_bytes) + 128 * 1024
+    outcome_bytes, letter_bytes = settings.topics.max_outcome_bytes, settings.topics.max_job_bytes + LETTER_OVERHEAD
+    largest = max(outcome_bytes, letter_bytes) + 64 * 1024
     return {
         "bootstrap.servers": settings.kafka.bootstrap_servers,
         "enable.idempotence": True,
@@ -264,6 +268,8 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
         # Outcomes wait for their broker as long as it takes; the jobs behind them are not committed meanwhile.
         "message.timeout.ms": 0,
         "message.max.bytes": min(1_000_000_000, largest),
+        # A broker holds whole batches against its topic's limit: many small records must not be refused together.
+        "batch.size": min(_BATCH_BYTES, outcome_bytes, letter_bytes),
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": max(256 * 1024, 4 * largest // 1024),
     } | dict(settings.kafka.properties)
