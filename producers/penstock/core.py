@@ -35,6 +35,7 @@ _FULL_PAUSE = 0.005
 """How long to leave a full local queue alone before the next try, in seconds: a few hundred records leave it in that time."""
 
 _log = logging.getLogger("penstock")
+_log.addHandler(logging.NullHandler())  # a library says nothing to who has not set logging up
 
 
 class MapOptions(TypedDict, total=False):

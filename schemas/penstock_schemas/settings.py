@@ -17,9 +17,6 @@ from penstock_schemas.names import RETRY_TIERS, Names
 
 MIB = 1024 * 1024
 DAY = 86_400.0
-LETTER_OVERHEAD = 64 * 1024
-"""How much larger than a job a retry or dead-letter record may be."""
-
 Role = Literal["work", "project"]
 
 _config_file: ContextVar[Path | None] = ContextVar("penstock_config_file", default=None)

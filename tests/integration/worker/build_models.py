@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tensorflow_without_types
+import tensorflow as untyped  # noqa: ICN001 - tf is the same without its lack of types
 from tensorflow.core.protobuf import saved_model_pb2
 
-tf: Any = tensorflow_without_types
+tf: Any = untyped
 ROWS = tf.TensorSpec([None, 4], tf.float32, "x")
 
 

@@ -21,7 +21,7 @@ from penstock_schemas.settings import Settings
 def make_settings(server: ApacheKafka, models: dict[str, Any], **sections: Any) -> Settings:
     """Settings of a new fleet that only the arguments decide; ``worker``, ``topics`` and ``kafka`` are added to."""
     worker = {"roles": ["work"], "cpu_threads": 1, "devices": "cpu", "log_format": "json", "shutdown_grace": 20.0}
-    given = {
+    given: dict[str, Any] = {
         "fleet": f"t-{uuid.uuid4().hex[:12]}",
         "models": models,
         "kafka": {"bootstrap_servers": server.bootstrap, "session_timeout": 6.0, **sections.pop("kafka", {})},

@@ -19,6 +19,7 @@ from tests.support import eventually
 from penstock.local.process import ManagedProcess
 from penstock.local.worker import worker_environment
 from penstock.topics import TopicManager
+from penstock_schemas.headers import Header
 from penstock_schemas.jobs import encode_job
 from penstock_schemas.outcomes import Outcome, decode_outcome
 from penstock_schemas.settings import Settings
@@ -212,6 +213,12 @@ def job(value: float, rows: int = 1, **request: Any) -> bytes:
 
 def names(prefix: str, count: Iterable[int]) -> list[str]:
     return [f"{prefix}-{number}" for number in count]
+
+
+def letter_headers(letter: Message) -> list[Header]:
+    """A letter's headers as they are in Kafka."""
+    headers: Any = letter.headers() or []
+    return list(headers)
 
 
 def _key(message: Message) -> str | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.integration.worker.fleet import Fleet, job, names
+from tests.integration.worker.fleet import Fleet, job, letter_headers, names
 
+from penstock_schemas.dead import parse_letter
 from penstock_schemas.jobs import RequestedOutput, encode_job
 from penstock_schemas.outcomes import Outcome
 
@@ -138,7 +139,7 @@ def test_a_transform_that_raises_on_one_job_fails_that_job_alone(real: Fleet) ->
             assert outcome["y"].tolist() == [[100.0 * value] * 4]
     letter = real.letters("picky-2")["picky-2"]
     assert letter.value() == job(-3, model_name="picky")
-    assert b"Traceback" in (dict(letter.headers() or [])["penstock-evidence"] or b"")
+    assert "Traceback" in (parse_letter(letter_headers(letter)).evidence or "")
 
 
 def test_a_transform_may_stand_between_other_inputs_and_outputs(real: Fleet) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from tests.integration.worker.fleet import Fleet, job
+from tests.integration.worker.fleet import Fleet, job, letter_headers
 
 from penstock_schemas.dead import parse_letter
 from penstock_schemas.jobs import encode_job
@@ -59,7 +57,7 @@ def test_a_bad_job_ends_as_a_letter_and_a_failed_outcome(published: Fleet, name:
     assert sentence in (outcome.error or "")
     letter = published.letters(f"bad-{name}")[f"bad-{name}"]
     assert (letter.value() or b"") == (value or b"")
-    headers: Any = letter.headers() or []
+    headers = letter_headers(letter)
     assert headers[-3:] == HEADERS
     facts = parse_letter(headers)
     assert (facts.id, facts.error_code, facts.error) == (f"bad-{name}", code, outcome.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -175,4 +175,4 @@ def firsts(values: Sequence[float], rows: int = 1) -> Arrays:
 def strings(*elements: bytes, shape: tuple[int, ...] | None = None) -> np.ndarray[Any, np.dtype[Any]]:
     array = np.empty(len(elements), object)
     array[:] = elements
-    return array if shape is None else cast("np.ndarray[Any, np.dtype[Any]]", array.reshape(shape))
+    return array if shape is None else array.reshape(shape)

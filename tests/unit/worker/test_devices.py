@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from penstock_schemas.settings import WorkerSettings
@@ -52,5 +54,5 @@ def test_the_library_is_not_loaded_where_there_is_no_device_file(monkeypatch: py
         raise AssertionError("a process was started")
 
     monkeypatch.setattr(devices, "Path", NoDevices)
-    monkeypatch.setattr(devices.subprocess, "run", never)
+    monkeypatch.setattr(subprocess, "run", never)
     assert find_devices(WorkerSettings()) == ["cpu"]

@@ -140,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     def commit(self) -> None:
         self.committed.update(self.ledger.committable())
         for partition, records in self.open.items():
-            settled = [offset for offset, number in _prefix(records, self.left)]
+            settled = [offset for offset, _ in _prefix(records, self.left)]
             if settled:
                 assert self.committed[partition] == settled[-1] + 1, "what can be committed is"
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,12 +115,21 @@ class Bench:
     last: list[Record] = field(default_factory=list[Record])
 
 
+def settings_of(**sections: Any) -> Settings:
+    return Settings(fleet="f", **sections)
+
+
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made: list[FakeProducer] = []
-    monkeypatch.setattr(module, "Producer", lambda properties: made.append(FakeProducer(properties)) or made[0])
+
+    def producer(properties: dict[str, Any]) -> FakeProducer:
+        made.append(FakeProducer(properties))
+        return made[0]
+
+    monkeypatch.setattr(module, "Producer", producer)
     now = [100.0]
-    settings = Settings(fleet="f", topics={"max_job_bytes": 5000, "max_outcome_bytes": 4096})  # type: ignore[arg-type]
+    settings = settings_of(topics={"max_job_bytes": 5000, "max_outcome_bytes": 4096})
     return Bench(Publisher(settings, "worker-1", lambda: now[0]), made[0], now)
 
 
@@ -207,7 +217,7 @@ def test_a_refused_record_is_published_again_as_it_was(bench: Bench) -> None:
     publish(bench, delivery, an_answer(0, 1, failures={1: FAILURE}))
     bench.taken()
     before = [(record.value_, record.headers_) for record in bench.last]
-    bench.then(*[lambda record=record: record.refuse(TIMED_OUT) for record in bench.last])  # type: ignore[misc]
+    bench.then(*[partial(record.refuse, TIMED_OUT) for record in bench.last])
     assert bench.taken() == [], "not at once: it would be refused again"
     bench.now[0] += 5
     bench.publisher.poll()
@@ -335,20 +345,20 @@ def test_a_fatal_error_is_told_and_settles_nothing(bench: Bench) -> None:
 def test_closing_waits_for_confirmations_and_counts_what_is_left(bench: Bench) -> None:
     publish(bench, taken_in([b"a", b"b"]), an_answer(0, 1))
     bench.taken()
-    bench.producer.happening.append(bench.last[0].confirm)
+    confirm = bench.last[0].confirm
 
-    def tick() -> None:
+    def poll(timeout: float = 0) -> int:
         bench.now[0] += 1
-        bench.producer.happening.append(tick)
+        if bench.publisher.unconfirmed == 2:
+            confirm()
+        return 1
 
-    bench.producer.happening.append(tick)
-    # The fake's poll must end: one tick a poll.
-    bench.producer.poll = lambda timeout=0: [bench.producer.happening.popleft()() for _ in range(1)] and 1  # type: ignore[method-assign,func-returns-value]
+    bench.producer.poll = poll  # type: ignore[method-assign]
     assert bench.publisher.close(10) == 1
 
 
 def test_the_producer_never_gives_up_and_shares_its_partitioner(bench: Bench) -> None:
-    properties = producer_properties(Settings(fleet="f", kafka={"properties": {"linger.ms": 3}}))  # type: ignore[arg-type]
+    properties = producer_properties(settings_of(kafka={"properties": {"linger.ms": 3}}))
     assert properties["enable.idempotence"] is True
     assert properties["message.timeout.ms"] == 0
     assert properties["partitioner"] == "murmur2_random"
@@ -359,7 +369,7 @@ def test_the_producer_never_gives_up_and_shares_its_partitioner(bench: Bench) ->
     ("job", "outcome", "batch"), [(2**22, 2**23, 1_000_000), (2**22, 4096, 4096), (1024, 2**23, 1024 + 65536)]
 )
 def test_batches_are_no_larger_than_the_smaller_topic_takes(job: int, outcome: int, batch: int) -> None:
-    settings = Settings(fleet="f", topics={"max_job_bytes": job, "max_outcome_bytes": outcome})  # type: ignore[arg-type]
+    settings = settings_of(topics={"max_job_bytes": job, "max_outcome_bytes": outcome})
     properties = producer_properties(settings)
     assert properties["batch.size"] == batch
     assert properties["message.max.bytes"] >= max(job + 65536, outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def reader(**settings: Any) -> Reader:
     return Reader(JobDecoder(), Catalog({"m": {"1": version}}))
 
 
-def arrived(values: list[bytes | None], *, attempt: int = 1, solo: bool = False, **columns: Any) -> Arrived:
+def arrived(values: Sequence[bytes | None], *, attempt: int = 1, solo: bool = False, **columns: Any) -> Arrived:
     delivery = a_delivery(values, offsets=[100 + i for i in range(len(values))], **columns)
     delivery.attempt, delivery.solo = attempt, solo
     slot = memoryview(bytearray(wire.delivery_size(delivery)))
@@ -35,8 +36,8 @@ def arrived(values: list[bytes | None], *, attempt: int = 1, solo: bool = False,
     return wire.read_delivery(slot)
 
 
-def job(value: float, rows: int = 1, **more: Any) -> bytes:
-    return encode_job({"x": np.full((rows, 4), value, np.float32)}, **{"model_name": "m", **more})
+def job(value: float, rows: int = 1, *, model_name: str = "m", **more: Any) -> bytes:
+    return encode_job({"x": np.full((rows, 4), value, np.float32)}, model_name=model_name, **more)
 
 
 def refusals(answer: Answer | None) -> dict[int, Outcome]:
@@ -135,7 +136,7 @@ def test_attempts_add_up(attempt: int, header: bytes | None, told: int) -> None:
 def test_a_signature_without_free_rows_counts_one_row_a_job() -> None:
     flat = Signature({"x": Port("FP32", (4,))}, {"y": Port("FP32", (4,))})
     version = a_version(FakeModel({"serving_default": flat}, double))
-    values: list[bytes | None] = [encode_job({"x": np.ones(4, np.float32)}) for _ in range(3)]
+    values = [encode_job({"x": np.ones(4, np.float32)}) for _ in range(3)]
     found: tuple[list[Block], Answer | None] = Reader(JobDecoder(), Catalog({"m": {"1": version}})).read(1, arrived(values))
     (block,) = found[0]
     assert (block.jobs, block.rows, block.route.policy.batched, block.inputs["x"].shape) == (3, 1, False, (3, 4))
@@ -144,7 +145,7 @@ def test_a_signature_without_free_rows_counts_one_row_a_job() -> None:
 def test_jobs_of_many_kinds_do_not_fill_the_memory_of_routes() -> None:
     own = reader()
     for begin in range(0, 9000, 1000):
-        values: list[bytes | None] = [job(1, reply_to=f"r{begin + i}") for i in range(1000)]
+        values = [job(1, reply_to=f"r{begin + i}") for i in range(1000)]
         blocks, refused = own.read(1, arrived(values))
         assert refused is None
         assert sum(block.jobs for block in blocks) == 1000

@@ -184,8 +184,7 @@ def test_a_transform_that_works_in_place_on_single_jobs_does_so_on_a_copy() -> N
 
 @pytest.mark.parametrize("sizes", [None, [4]])
 def test_a_transform_that_drops_rows_never_gives_a_job_anothers_result(sizes: list[int] | None) -> None:
-    more = {} if sizes is None else {"allowed_batch_sizes": sizes}
-    version = a_version(a_model(), transform=Transform(f"{HERE}:Drops"), max_batch_rows=4, **more)
+    version = a_version(a_model(), transform=Transform(f"{HERE}:Drops"), max_batch_rows=4, allowed_batch_sizes=sizes)
     found = outcomes(run(whole(a_block(version, firsts([1, 2, 3])))))
     assert found == {b"j0": 2, b"j1": ErrorCode.TRANSFORM_ERROR, b"j2": 6}
 

@@ -12,6 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_schemas.settings import Settings
+from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
 from penstock_worker.project.topic import OutcomesTopic
@@ -38,7 +39,7 @@ class OutcomeConsumer:
         self.joined = False
         self._about = OutcomesTopic(settings)
         self._about.look()
-        self._consumer = Consumer(consumer_properties(settings))
+        self._consumer = Consumer(consumer_properties(settings) | {"logger": kafka_logger()})
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     @property

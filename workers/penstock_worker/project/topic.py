@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition, admin
 
 from penstock_schemas.settings import Settings
+from penstock_worker.logs import kafka_logger
 from penstock_worker.project.source import Bounds
 
 _ASK_SECONDS: Final = 2.0
@@ -30,7 +31,9 @@ class OutcomesTopic:
         self._embedded = settings.kafka.embedded
         untyped: Any = admin  # its futures have no types, and some of its names are not exported
         self._offset_spec = untyped.OffsetSpec
-        self._admin = untyped.AdminClient({**settings.kafka.properties, "bootstrap.servers": settings.kafka.bootstrap_servers})
+        self._admin = untyped.AdminClient(
+            {**settings.kafka.properties, "bootstrap.servers": settings.kafka.bootstrap_servers, "logger": kafka_logger()}
+        )
         self._look: Future[Any] | None = None
         self._look_due = 0.0
         self._told: str | None = None
