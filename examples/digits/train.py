@@ -52,7 +52,7 @@ def train(images: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
     import keras
 
     keras.utils.set_random_seed(SEED)
-    model = keras.Sequential(
+    model: Any = keras.Sequential(
         [
             keras.Input((8, 8), name="image"),
             keras.layers.Rescaling(1 / 16),
@@ -80,7 +80,7 @@ def export(model: Any, folder: Path) -> None:
         return {"probabilities": model(image, training=False)}
 
     # The Keras model itself is left out: its optimiser is of no use to a server.
-    module = tf.Module()
+    module: Any = tf.Module()
     module.variables_kept = model.variables
     tf.saved_model.save(module, str(folder), signatures={"serving_default": tf.function(serve, input_signature=signature)})
 

@@ -23,6 +23,8 @@ Header = tuple[str, bytes | None]
 PENSTOCK_ID: Final = "penstock-id"
 PENSTOCK_GENERATION: Final = "penstock-generation"
 PENSTOCK_ATTEMPT: Final = "penstock-attempt"
+UNREADABLE: Final = "penstock-unreadable"
+"""Stands alone in place of headers that a Kafka client could not hand over."""
 CONTENT_LENGTH: Final = "Inference-Header-Content-Length"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -69,6 +71,8 @@ def parse_job_headers(headers: Iterable[Header]) -> JobHeaders:
     """Read a job's headers. Never raises: what is wrong is in the answer's ``error``."""
     found = first_values(headers)
     problems: list[str] = []
+    if UNREADABLE in found:
+        problems.append("names must be UTF-8, and one of this record's is not")
     job_id = found.get(PENSTOCK_ID, found.get("ce_id"))
     if job_id is not None and not is_valid_id_bytes(job_id):
         problems.append(f"{PENSTOCK_ID if PENSTOCK_ID in found else 'ce_id'} is {shorten(job_id)}; an id is {ID_RULE}")

@@ -53,10 +53,10 @@ def encode_succeeded(
 ) -> list[bytes | JobError]:
     """Encode the outcomes of n jobs of one request, in order.
 
-    ``outputs`` are (n, *shape), jobs stacked as in a JobGroup; the arrays of numbers are (n,), times in microseconds. ``encode_us`` is
-    asked how long encoding has taken when the tensors are written and the lines are not. Only
-    what the request asks for is written (all, if it names none); an unknown name is for the caller to refuse before. A job
-    whose values cannot be written as asked gets a JobError in its place, and its neighbours do not notice.
+    ``outputs`` are (n, *shape), jobs stacked as in a JobGroup; the arrays of numbers are (n,), times in microseconds.
+    ``encode_us`` is asked how long encoding has taken when the tensors are written and the lines are not. Only what the
+    request asks for is written (all, if it names none); an unknown name is for the caller to refuse before. A job whose
+    values cannot be written as asked gets a JobError in its place, and its neighbours do not notice.
     """
     asked = request.outputs or tuple(RequestedOutput(name) for name in outputs)
     entries: list[bytes] = []

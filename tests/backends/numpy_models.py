@@ -30,11 +30,9 @@ NAN = -4.0
 
 
 class _Model:
-    signatures = {
-        "serving_default": Signature({"x": Port("FP32", (-1, 4))}, {"y": Port("FP32", (-1, 4)), "rows": Port("INT64", (-1,))})
-    }
-
     def __init__(self, batch_seconds: float) -> None:
+        signature = Signature({"x": Port("FP32", (-1, 4))}, {"y": Port("FP32", (-1, 4)), "rows": Port("INT64", (-1,))})
+        self.signatures = {"serving_default": signature}
         self._batch_seconds = batch_seconds
 
     def call(self, signature: str, inputs: Arrays) -> Arrays:

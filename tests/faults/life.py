@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TURN: Final = 0.01
 _WATCHED: Final = 100
 """Results that are looked at in one turn, while the fleet lives."""
-_MEAN_BURST: Final = 200
+_MEAN_BURST: Final = 300
 _LAG_LOOK: Final = 0.2
 
 

@@ -39,7 +39,7 @@ def options(folder: Path, **kafka: Any) -> dict[str, Any]:
         "kafka": kafka,
         "topics": {"job_partitions": 6, "outcome_partitions": 4},
         "worker": {"backend": "numpy_models", "devices": "cpu", "window": 2, "delivery_records": 256, "revoke_grace": 2.0},
-        "models": {MODEL: {"path": str(write_model(folder / "model", batch_seconds=0.05)), "max_batch_rows": 16}},
+        "models": {MODEL: {"path": str(write_model(folder / "model", batch_seconds=0.08)), "max_batch_rows": 16}},
     }
 
 

@@ -50,6 +50,7 @@ class Intake:
         self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
         self._paused = False
         self._told: dict[Any, str] = {}
+        self._gone: set[Any] = set()
         self._complained: str | None = None
         self._look_due = 0.0
         self.commit_failed = False
@@ -84,7 +85,10 @@ class Intake:
             if self.down:
                 self._look()
             return []
-        messages = [first, *self._consumer.consume(most - 1, 0)] if most > 1 else [first]
+        self._gone.clear()
+        rest = self._consumer.consume(most - 1, 0) if most > 1 else []
+        # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
+        messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
         errors = [m for m in messages if m.error() is not None]
         for message in errors:
             self._tell(message)
@@ -169,11 +173,13 @@ class Intake:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.info("partitions revoked", partitions=_names(partitions))
+        self._gone |= {(p.topic, p.partition) for p in partitions}
         self._owner.revoking([(p.topic, p.partition) for p in partitions])
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
+        self._gone |= {(p.topic, p.partition) for p in partitions}
         self._owner.lost([(p.topic, p.partition) for p in partitions])
         consumer.incremental_unassign(partitions)
 
