@@ -113,9 +113,9 @@ class Worker:
     def revoking(self, partitions: list[TopicPartition]) -> None:
         """Settle what can be within the grace, commit it, and forget the rest: the next owner repeats that."""
         mine = set(partitions)
-        self._pool.drop(mine)
+        dropped = self._pool.drop(mine)  # these are never settled here: waiting for them would use up all of the grace
         deadline = time.monotonic() + self._settings.worker.revoke_grace
-        while self._ledger.unsettled(mine) and time.monotonic() < deadline:
+        while self._ledger.unsettled(mine) > dropped and time.monotonic() < deadline:
             self._turn(_BUSY_WAIT)
         self._intake.commit(self._ledger.committable(), wait=True)
         for partition in partitions:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.worker.making import Message, a_delivery, messages
 
+from penstock_schemas.errors import ErrorCode
+from penstock_schemas.jobs import JobDecoder, Records, encode_job
 from penstock_worker.intake.cut import cut
 from penstock_worker.intake.delivery import from_messages, runs
 from penstock_worker.intake.ledger import Entry
@@ -25,6 +27,27 @@ def test_columns_hold_what_the_messages_hold() -> None:
     assert made.timestamps_ms.tolist() == [1000, 1001, 1002]
     assert dict(made.headers) == {0: headers}
     assert (made.bytes, made.left, made.attempt, made.solo) == (3, 3, 1, False)
+
+
+class Unreadable(Message):
+    """A message one of whose headers' names is not UTF-8, as confluent_kafka answers it."""
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        raise SystemError("returned a result with an exception set")
+
+
+def test_headers_that_the_client_cannot_read_make_their_job_invalid_and_nobody_elses() -> None:
+    value = encode_job({"x": np.zeros((1, 4), np.float32)})
+    made = from_messages(
+        "f.jobs",
+        messages(Message(value, b"a", headers_=[("ce_id", b"own")]), Unreadable(value, b"b", 1, 2, 3), Message(value, b"c")),
+    )
+    decoded = JobDecoder().decode(Records.of(list(made.values), keys=made.keys, headers=made.headers), 0)
+    assert [decoded.ids[0], decoded.ids[2]] == [b"own", b"c"]
+    ((index, error),) = decoded.errors
+    assert (index, error.code) == (1, ErrorCode.INVALID_JOB)
+    assert error.message == "header names must be UTF-8, and one of this record's is not"
+    assert decoded.ids[1].startswith(b"~")
 
 
 def test_answers_count_once() -> None:

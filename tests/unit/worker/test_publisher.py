@@ -2,117 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
+from tests.unit.worker.bench import Bench, FakeProducer, an_answer, publish, taken_in
 from tests.unit.worker.making import a_delivery
 
 from penstock_schemas.errors import ErrorCode, JobError
-from penstock_schemas.jobs import JobDecoder, encode_job
 from penstock_schemas.outcomes import decode_outcome, encode_failed
 from penstock_schemas.settings import Settings
-from penstock_worker.engine.wire import Answer, Failure
-from penstock_worker.intake.delivery import Delivery
+from penstock_worker.engine.wire import Failure
 from penstock_worker.intake.ledger import Entry
 from penstock_worker.settle import publisher as module
 from penstock_worker.settle.publisher import Publisher, producer_properties
-from penstock_worker.settle.reject import reject
 
 TIMED_OUT = KafkaError._MSG_TIMED_OUT
 TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
-
-
-@dataclass
-class Record:
-    """One record handed to the producer, and its message in the delivery callback."""
-
-    topic_: str
-    value_: bytes | None
-    key_: bytes | None
-    callback: Callable[[KafkaError | None, Any], None]
-    headers_: Any = None
-
-    def topic(self) -> str:
-        return self.topic_
-
-    def value(self) -> bytes | None:
-        return self.value_
-
-    def key(self) -> bytes | None:
-        return self.key_
-
-    def headers(self) -> Any:
-        return self.headers_
-
-    def __len__(self) -> int:
-        return len(self.value_ or b"")
-
-    def confirm(self) -> None:
-        self.callback(None, self)
-
-    def refuse(self, code: int, *, fatal: bool = False) -> None:
-        self.callback(KafkaError(code, "refused", fatal), self)
-
-
-@dataclass
-class FakeProducer:
-    """Takes records; what comes of each is for the test to say, from :meth:`poll` as in librdkafka."""
-
-    properties: dict[str, Any]
-    records: list[Record] = field(default_factory=list[Record])
-    full: int = 0
-    """So many calls find the local queue full."""
-    refusing: deque[int] = field(default_factory=deque[int])
-    """Error codes with which the next calls are refused at once."""
-    happening: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
-
-    def produce(
-        self, topic: str, value: bytes, key: bytes, partition: int = -1, on_delivery: Any = None, headers: Any = None
-    ) -> None:
-        if self.full:
-            self.full -= 1
-            raise BufferError("queue full")
-        if self.refusing:
-            raise KafkaException(KafkaError(self.refusing.popleft()))
-        self.records.append(Record(topic, value, key, on_delivery, headers))
-
-    def poll(self, timeout: float = 0) -> int:
-        count = len(self.happening)
-        while self.happening:
-            self.happening.popleft()()
-        return count
-
-    def __len__(self) -> int:
-        return 0
-
-
-@dataclass
-class Bench:
-    """A publisher on a fake producer, with a clock that the test moves."""
-
-    publisher: Publisher
-    producer: FakeProducer
-    now: list[float]
-
-    def then(self, *happening: Callable[[], None]) -> None:
-        """Let things happen in the next poll."""
-        self.producer.happening.extend(happening)
-        self.publisher.poll()
-
-    def taken(self) -> list[tuple[str, bytes | None]]:
-        """Topic and key of what was handed to the producer since last asked."""
-        taken = [(record.topic_.partition(".")[2], record.key_) for record in self.producer.records]
-        self.last, self.producer.records = self.producer.records, []
-        return taken
-
-    last: list[Record] = field(default_factory=list[Record])
 
 
 def settings_of(**sections: Any) -> Settings:
@@ -131,22 +39,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     now = [100.0]
     settings = settings_of(topics={"max_job_bytes": 5000, "max_outcome_bytes": 4096})
     return Bench(Publisher(settings, "worker-1", lambda: now[0]), made[0], now)
-
-
-def taken_in(values: list[bytes | None], **columns: Any) -> Delivery:
-    delivery = a_delivery(values, **columns)
-    delivery.entries = [Entry(len(values), len(values))]
-    return delivery
-
-
-def an_answer(*indices: int, keys: list[bytes] | None = None, failures: dict[int, Failure] | None = None) -> Answer:
-    values = [b"outcome %d" % index for index in indices]
-    return Answer(1, np.array(indices, np.int32).tobytes(), keys, values, failures or {})
-
-
-def publish(bench: Bench, delivery: Delivery, answer: Answer) -> None:
-    fresh = delivery.answer(np.frombuffer(answer.indices, np.int32).astype(np.int64))
-    bench.publisher.publish(delivery, answer, fresh)
 
 
 FAILURE = Failure("model_error", "it said no", "Traceback")
@@ -373,25 +265,3 @@ def test_batches_are_no_larger_than_the_smaller_topic_takes(job: int, outcome: i
     properties = producer_properties(settings)
     assert properties["batch.size"] == batch
     assert properties["message.max.bytes"] >= max(job + 65536, outcome)
-
-
-def test_jobs_that_no_engine_is_given_are_ended_with_their_id_and_caller() -> None:
-    job = encode_job({"x": np.zeros((1, 4), np.float32)}, model_name="m", model_version="2", reply_to="me", timeout_us=1)
-    values: list[bytes | None] = [job, b"garbage", None]
-    delivery = a_delivery(
-        values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers={0: [("ce_id", b"c")]}
-    )
-    delivery.attempt = 3
-    crash = JobError(ErrorCode.ENGINE_CRASH, "the engine died")
-    answer = reject(delivery, [0, 2, 1], crash, JobDecoder())
-    first, null, garbage = map(decode_outcome, answer.values)
-    assert answer.keys == [b"c", null.id.encode(), b"b"]
-    assert (first.id, first.status, first.error_code, first.attempts) == ("c", "failed", "engine_crash", 3)
-    assert (first.model_name, first.model_version, first.reply_to, first.origin) == ("m", "2", "me", "f.jobs-0-0")
-    assert (null.error_code, garbage.error_code) == ("invalid_job", "invalid_job"), "an error of its own goes first"
-    assert null.id.startswith("~0-2-")
-    assert {index: failure.code for index, failure in answer.failures.items()} == {
-        0: "engine_crash",
-        1: "invalid_job",
-        2: "invalid_job",
-    }

@@ -89,9 +89,10 @@ class Pool:
         self._feed()
         self._listen(timeout)
 
-    def drop(self, partitions: set[TopicPartition]) -> None:
-        """Let go of what waits for an engine and belongs to ``partitions``: their next owner repeats it."""
+    def drop(self, partitions: set[TopicPartition]) -> int:
+        """Let go of what waits for an engine and belongs to ``partitions``: their next owner repeats it. Returns how many."""
         kept: deque[Delivery] = deque()
+        before = sum(map(len, self._backlog))
         for delivery in self._backlog:
             stay = [i for i, p in enumerate(delivery.partitions.tolist()) if (delivery.topic, p) not in partitions]
             if len(stay) == len(delivery):
@@ -99,6 +100,7 @@ class Pool:
             elif stay:
                 kept.append(delivery.part(stay, attempt=delivery.attempt, solo=delivery.solo))
         self._backlog = kept
+        return before - sum(map(len, kept))
 
     def stop(self) -> None:
         """End every engine; what they hold is another worker's."""

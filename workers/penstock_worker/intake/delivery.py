@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from penstock_schemas.headers import UNREADABLE
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -113,8 +115,24 @@ def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
         np.fromiter([m.timestamp()[1] for m in messages], np.int64, count),
         np.fromiter([m.partition() for m in messages], np.int32, count),
         np.fromiter([m.offset() for m in messages], np.int64, count),
-        {i: headers for i, m in enumerate(messages) if (headers := m.headers())},  # type: ignore[misc]
+        _headers(messages),
     )
+
+
+def _headers(messages: Sequence[Message]) -> dict[int, Headers]:
+    """The headers of those of ``messages`` that have any."""
+    try:
+        return {i: headers for i, m in enumerate(messages) if (headers := m.headers())}  # type: ignore[misc]
+    except (SystemError, UnicodeDecodeError):  # Kafka takes any bytes for a header's name, the client only UTF-8
+        found: dict[int, Headers] = {}
+        for i, message in enumerate(messages):
+            try:
+                own: Any = message.headers()
+            except (SystemError, UnicodeDecodeError):
+                own = [(UNREADABLE, b"1")]
+            if own:
+                found[i] = own
+        return found
 
 
 def runs(column: NDArray[np.int32]) -> list[tuple[int, int]]:

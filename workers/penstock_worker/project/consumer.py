@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -87,6 +88,10 @@ class OutcomeConsumer:
         return behind
 
     def close(self) -> None:
+        # One without partitions sends no request to leave when it is just closed (librdkafka 2.16, cooperative), and the group
+        # would wait for it until its session ends.
+        with contextlib.suppress(KafkaException):
+            pass
         self._consumer.close()
 
     def _columns(self, messages: list[Message]) -> Records | None:

@@ -51,7 +51,6 @@ class _Confirmation:
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._publisher.unconfirmed -= 1
             self._entry.unsettled -= 1
         else:
             self._publisher.refused(error, message, self)
@@ -76,7 +75,6 @@ class _LetterConfirmation:
         if error is not None:
             self._publisher.refused(error, message, self)
         elif self._outcome is None:
-            self._publisher.unconfirmed -= 1
             self._entry.unsettled -= 1
         else:
             self._publisher.follow(self._id, self._outcome, _Confirmation(self._publisher, self._entry))
@@ -107,8 +105,6 @@ class Publisher:
         self._dead = settings.names.dead
         self._again: deque[_Again] = deque()
         self._following: deque[tuple[bytes, bytes, _Confirmation]] = deque()
-        self.unconfirmed = 0
-        """Jobs whose outcome is published, or about to be, and not yet confirmed."""
         self.fatal: str | None = None
         """Why this producer can publish nothing more; the worker must end, its offsets uncommitted."""
         self._complained: str | None = None
@@ -131,7 +127,6 @@ class Publisher:
             if failure is not None:
                 self._bury(delivery, index, key or b"", answer.values[place], failure, entry)
             else:
-                self.unconfirmed += 1
                 self._produce(self._outcomes, key, answer.values[place], None, _Confirmation(self, entry))
 
     def _publish_whole(self, delivery: Delivery, answer: Answer, said: NDArray[np.int32]) -> None:
@@ -150,8 +145,12 @@ class Publisher:
     def gap(self, partition: TopicPartition, first: int, last: int, entry: Entry) -> None:
         """Record a range of a jobs topic that retention deleted before anyone read it: one letter for all of it."""
         letter = self._letters.gap(partition, first, last)
-        self.unconfirmed += 1
         self._produce(self._dead, letter.key, letter.value, letter.headers, _LetterConfirmation(self, entry, letter.headers))
+
+    @property
+    def unconfirmed(self) -> int:
+        """Records that are published, or about to be, and not yet confirmed."""
+        return len(self._producer) + len(self._following) + len(self._again)
 
     def poll(self) -> None:
         """Serve delivery callbacks, and publish what waits for one of them or for its second chance."""
@@ -199,13 +198,12 @@ class Publisher:
     def close(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for confirmations. Returns how many records are still without one."""
         deadline = self._clock() + timeout
-        while (self.unconfirmed or len(self._producer)) and self._clock() < deadline and self.fatal is None:
+        while self.unconfirmed and self._clock() < deadline and self.fatal is None:
             self.wait(0.05)
         return self.unconfirmed
 
     def _produce_all(self, keys: Sequence[bytes | None], values: Sequence[bytes], confirmed: _Confirmation) -> None:
         """Outcomes of one entry, in one loop with nothing but the call in it."""
-        self.unconfirmed += len(values)
         produce, topic = self._producer.produce, self._outcomes
         done = 0
         try:
@@ -220,7 +218,6 @@ class Publisher:
 
     def _bury(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, entry: Entry) -> None:
         letter = self._letters.job(delivery, index, key, failure)
-        self.unconfirmed += 1
         confirmation = _LetterConfirmation(self, entry, letter.headers, key, outcome)
         self._produce(self._dead, letter.key, letter.value, letter.headers, confirmation)
 

@@ -1,0 +1,84 @@
+"""Who leaves a group says so, also where it had nothing to do: the others do not wait until its session has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from tests.support import eventually
+
+from penstock_worker.intake.consumer import Intake
+from penstock_worker.project.consumer import OutcomeConsumer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support import MakeTopics, SettingsFactory
+
+    from penstock_schemas.settings import Settings
+
+ONE_PARTITION: Final[dict[str, Any]] = {
+    "kafka": {"session_timeout": 60.0},  # longer than a test waits
+    "topics": {"job_partitions": 1, "outcome_partitions": 1},
+}
+
+
+class _Owner:
+    """Takes and gives partitions without a word."""
+
+    def __init__(self) -> None:
+        self.held: set[Any] = set()
+
+    def assigned(self, partitions: list[tuple[str, int]], gaps: list[Any]) -> None:
+        self.held |= set(partitions)
+
+    def revoking(self, partitions: list[tuple[str, int]]) -> None:
+        self.held -= set(partitions)
+
+    def lost(self, partitions: list[tuple[str, int]]) -> None:
+        self.held -= set(partitions)
+
+
+def two_joined(turns: tuple[Callable[[], object], Callable[[], object]], joined: Callable[[], bool]) -> None:
+    """Poll two members until both have joined, and for a while after that, until the group has come to rest."""
+    deadline = time.monotonic() + 30
+    while not joined():
+        assert time.monotonic() < deadline, "the two have not joined within 30 s"
+        for turn in turns:
+            turn()
+
+
+def members(chosen: Settings, group: str) -> int:
+    admin: Any = AdminClient({"bootstrap.servers": chosen.kafka.bootstrap_servers, "log_level": 0})
+    return len(admin.describe_consumer_groups([group])[group].result(10).members)
+
+
+@pytest.mark.timeout(120)
+def test_an_idle_worker_leaves_at_once(settings: SettingsFactory, make_topics: MakeTopics) -> None:
+    chosen = settings(**ONE_PARTITION)
+    make_topics(chosen)
+    owners = _Owner(), _Owner()
+    both = Intake(chosen, owners[0]), Intake(chosen, owners[1])
+    for intake in both:
+        intake.subscribe()
+    turns = (lambda: both[0].poll(0.01, 1)), (lambda: both[1].poll(0.01, 1))
+    two_joined(turns, lambda: both[0].joined and both[1].joined and any(owner.held for owner in owners))
+    idle, busy = both if not owners[0].held else both[::-1]
+    idle.close()
+    eventually(lambda: busy.poll(0.01, 1) or members(chosen, chosen.names.workers_group) == 1, "one member left")
+    busy.close()
+
+
+@pytest.mark.timeout(120)
+def test_an_idle_projector_leaves_at_once(settings: SettingsFactory, make_topics: MakeTopics) -> None:
+    chosen = settings(**ONE_PARTITION)
+    make_topics(chosen)
+    both = OutcomeConsumer(chosen), OutcomeConsumer(chosen)
+    turns = (lambda: both[0].take(1, 0.01)), (lambda: both[1].take(1, 0.01))
+    two_joined(turns, lambda: all(one.joined for one in both) and any(one.assigned for one in both))
+    idle, busy = both if not both[0].assigned else both[::-1]
+    idle.close()
+    eventually(lambda: busy.take(1, 0.01) or members(chosen, chosen.names.projector_group) == 1, "one member left")
+    busy.close()

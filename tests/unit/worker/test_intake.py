@@ -1,0 +1,260 @@
+"""The consumer of the jobs topics: starts, gaps, pauses and commits, on a consumer whose broker is the test."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from tests.unit.worker.making import Message
+
+from penstock_schemas.settings import Settings
+from penstock_worker.intake import consumer as module
+from penstock_worker.intake.consumer import Intake, consumer_properties
+
+
+@dataclass(frozen=True)
+class Record(Message):
+    error_: KafkaError | None = None
+    topic_: str = "f.jobs"
+
+    def error(self) -> KafkaError | None:
+        return self.error_
+
+
+@dataclass
+class FakeConsumer:
+    properties: dict[str, Any]
+    waiting: deque[Any] = field(default_factory=deque[Any])
+    """What poll and consume hand out; a function among them is called in passing, as librdkafka calls back."""
+    committed_: dict[int, int] = field(default_factory=dict[int, int])
+    low: dict[int, int] = field(default_factory=dict[int, int])
+    assigned: dict[int, int] = field(default_factory=dict[int, int])
+    paused: set[int] = field(default_factory=set[int])
+    commits: list[tuple[dict[int, int], bool]] = field(default_factory=list[tuple[dict[int, int], bool]])
+    unreachable: bool = False
+    callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
+
+    def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
+        self.callbacks = callbacks
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        found: list[Any] = []
+        while self.waiting and len(found) < most:
+            one = self.waiting.popleft()
+            if callable(one):
+                one()
+            else:
+                found.append(one)
+        return found
+
+    def poll(self, timeout: float) -> Any:
+        found = self.consume(1, timeout)
+        return found[0] if found else None
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self._ask()
+        return [TopicPartition(p.topic, p.partition, self.committed_.get(p.partition, OFFSET_INVALID)) for p in partitions]
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float = 0, cached: bool = False) -> tuple[int, int]:  # noqa: FBT002 - as the library's
+        self._ask()
+        return self.low.get(place.partition, 0), 100
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self._ask()
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned |= {p.partition: p.offset for p in partitions}
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        for p in partitions:
+            del self.assigned[p.partition]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("f.jobs", number) for number in self.assigned]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {p.partition for p in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {p.partition for p in partitions}
+
+    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
+        self._ask()
+        self.commits.append(({p.partition: p.offset for p in offsets}, asynchronous))
+
+    def _ask(self) -> None:
+        if self.unreachable:
+            raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+
+    # What a group does to its member.
+
+    def assign(self, *numbers: int) -> None:
+        self.callbacks["on_assign"](self, [TopicPartition("f.jobs", number) for number in numbers])
+
+    def revoke(self, *numbers: int) -> None:
+        self.callbacks["on_revoke"](self, [TopicPartition("f.jobs", number) for number in numbers])
+
+    def lose(self, *numbers: int) -> None:
+        self.callbacks["on_lost"](self, [TopicPartition("f.jobs", number) for number in numbers])
+
+
+@dataclass
+class Owner:
+    told: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+
+    def assigned(self, partitions: list[Any], gaps: list[Any]) -> None:
+        self.told.append(("assigned", partitions))
+        self.told += [("gap", gap) for gap in gaps]
+
+    def revoking(self, partitions: list[Any]) -> None:
+        self.told.append(("revoking", partitions))
+
+    def lost(self, partitions: list[Any]) -> None:
+        self.told.append(("lost", partitions))
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, owner: Owner) -> tuple[Intake, FakeConsumer]:
+    consumers: list[FakeConsumer] = []
+
+    def consumer(properties: dict[str, Any]) -> FakeConsumer:
+        consumers.append(FakeConsumer(properties))
+        return consumers[0]
+
+    monkeypatch.setattr(module, "Consumer", consumer)
+    intake = Intake(Settings(fleet="f"), owner)
+    intake.subscribe()
+    return intake, consumers[0]
+
+
+def offsets(messages: list[Any]) -> list[int]:
+    return [message.offset() for message in messages]
+
+
+def test_partitions_begin_at_their_committed_offsets_and_gaps_are_told(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    intake, consumer = made
+    consumer.committed_, consumer.low = {0: 50, 1: 3, 2: 7}, {0: 10, 1: 9, 2: 7, 3: 4}
+    assert not intake.joined
+    consumer.assign(0, 1, 2, 3)
+    assert intake.joined
+    begin = OFFSET_INVALID if consumer.assigned[3] == OFFSET_INVALID else consumer.assigned[3]
+    assert consumer.assigned == {0: 50, 1: 9, 2: 7, 3: begin}
+    assert begin < 0, "where nothing was committed, auto.offset.reset decides: earliest"
+    assert owner.told == [("assigned", [("f.jobs", n) for n in range(4)]), ("gap", (("f.jobs", 1), 3, 8))]
+
+
+def test_an_assignment_works_though_the_broker_cannot_be_asked(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    _, consumer = made
+    consumer.unreachable = True
+    consumer.assign(0)
+    assert list(consumer.assigned) == [0]
+    assert owner.told == [("assigned", [("f.jobs", 0)])]
+
+
+def test_newly_assigned_partitions_are_paused_too_while_it_is_paused(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.assign(0)
+    intake.pause()
+    consumer.assign(1)
+    assert consumer.paused == {0, 1}
+    intake.resume()
+    assert consumer.paused == set()
+
+
+def test_who_owns_the_partitions_hears_of_their_end_before_it(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    _, consumer = made
+    consumer.assign(0, 1)
+    consumer.revoke(0)
+    consumer.lose(1)
+    assert consumer.assigned == {}
+    assert owner.told[1:] == [("revoking", [("f.jobs", 0)]), ("lost", [("f.jobs", 1)])]
+
+
+def test_a_poll_hands_out_what_is_there_and_tells_of_errors(
+    made: tuple[Intake, FakeConsumer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    intake, consumer = made
+    assert intake.poll(0, 10) == []
+    broken = Record(error_=KafkaError(KafkaError._BAD_MSG), offset_=2)
+    consumer.waiting.extend([Record(offset_=1), broken, broken, Record(offset_=3), Record(offset_=4)])
+    assert offsets(intake.poll(0, 4)) == [1, 3]
+    assert offsets(intake.poll(0, 1)) == [4]
+    assert capsys.readouterr().out.count("fetch error") == 1, "once, not once a try"
+
+
+@pytest.mark.parametrize("end", ["revoke", "lose"])
+def test_a_message_from_before_a_rebalance_is_not_handed_out_after_it(made: tuple[Intake, FakeConsumer], end: str) -> None:
+    intake, consumer = made
+    consumer.committed_ = {0: 3}
+    consumer.assign(0, 1)
+
+    def rebalance() -> None:
+        getattr(consumer, end)(0)
+        consumer.assign(0)
+
+    # The first message was fetched in the old epoch; the new one begins where was committed, before it.
+    consumer.waiting.extend([Record(offset_=5), rebalance, Record(offset_=3), Record(offset_=4)])
+    assert offsets(intake.poll(0, 10)) == [3, 4]
+    consumer.waiting.extend([Record(offset_=5), lambda: consumer.revoke(1), Record(offset_=6)])
+    assert offsets(intake.poll(0, 10)) == [5, 6], "another partition's end does not concern it"
+
+
+def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    intake.commit({})
+    intake.commit({("f.jobs", 0): 5})
+    intake.commit({("f.jobs", 1): 6}, wait=True)
+    assert consumer.commits == [({0: 5}, True), ({1: 6}, False)]
+    assert not intake.commit_failed
+    consumer.unreachable = True
+    intake.commit({("f.jobs", 0): 7})
+    assert intake.commit_failed
+    intake.commit_failed = False
+    consumer.properties["on_commit"](KafkaError(KafkaError._NO_OFFSET), [])
+    consumer.properties["on_commit"](None, [])
+    assert not intake.commit_failed
+    consumer.properties["on_commit"](KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [])
+    assert intake.commit_failed
+
+
+def test_lag_is_what_stands_behind_the_positions(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, _ = made
+    assert intake.lag({("f.jobs", 0): 90, ("f.jobs", 1): 100, ("f.jobs", 2): 101}) == 10
+
+
+def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsumer], monkeypatch: pytest.MonkeyPatch) -> None:
+    intake, consumer = made
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    consumer.properties["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert intake.down
+    consumer.unreachable = True
+    intake.poll(0, 1)
+    consumer.unreachable = False
+    intake.poll(0, 1)
+    assert intake.down, "it asks now and then, not all the time"
+    now[0] += 60
+    intake.poll(0, 1)
+    assert not intake.down
+
+
+def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> None:
+    classic = consumer_properties(Settings(fleet="f"), "g")
+    assert (classic["enable.auto.commit"], classic["enable.auto.offset.store"]) == (False, False)
+    assert (classic["auto.offset.reset"], classic["check.crcs"], classic["fetch.queue.backoff.ms"]) == ("earliest", True, 5)
+    assert (classic["partition.assignment.strategy"], classic["session.timeout.ms"]) == ("cooperative-sticky", 10_000)
+    made: Any = {"group_protocol": "consumer", "properties": {"check.crcs": False}}
+    newer = consumer_properties(Settings(fleet="f", kafka=made), "g")
+    assert newer["group.protocol"] == "consumer"
+    assert not {"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"} & set(newer)
+    assert newer["check.crcs"] is False
