@@ -27,20 +27,28 @@ from penstock_worker.topics import WrongTopicsError, await_topics
 
 
 class Stop:
-    """Whether to end: the first signal asks for a drain, the second ends the process at once."""
+    """Whether to end: the first signal asks for a drain, the second ends the process at once.
+
+    Signals are read by a thread: a call of the Kafka client may hold the main one, where handlers run, for many seconds.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
+        told, telling = os.pipe()
+        os.set_blocking(telling, False)
+        signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda _number, _frame: None)  # without a handler the descriptor is told nothing
+        threading.Thread(target=self._watch, args=(told,), name="signals", daemon=True).start()
 
     def __call__(self) -> bool:
         return self.event.is_set()
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self.event.is_set():
-            os._exit(128 + number)  # engines and companions see their pipes close and end themselves
-        self.event.set()
+    def _watch(self, told: int) -> None:
+        while number := os.read(told, 1):
+            if self.event.is_set():
+                os._exit(128 + number[0])  # engines and companions see their pipes close and end themselves
+            self.event.set()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ does: a slow model never costs the worker its place in the group.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -60,6 +61,8 @@ class Worker:
         self._commit_due = 0.0
         self._turned_at = time.monotonic()
         self._draining = False
+        self._ends_at = math.inf
+        """When a drain must be over, in monotonic seconds."""
 
     # What the probes ask; from another thread, so they only read.
 
@@ -76,6 +79,8 @@ class Worker:
             return problem
         if not self._intake.joined:
             return "has not joined the consumer group yet"
+        if self._publisher.full:
+            return "Kafka takes no outcomes for now"
         return "no Kafka broker can be reached" if self._intake.down else None
 
     def run(self, stopping: Callable[[], bool], all_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
@@ -114,7 +119,7 @@ class Worker:
         """Settle what can be within the grace, commit it, and forget the rest: the next owner repeats that."""
         mine = set(partitions)
         dropped = self._pool.drop(mine)  # these are never settled here: waiting for them would use up all of the grace
-        deadline = time.monotonic() + self._settings.worker.revoke_grace
+        deadline = min(time.monotonic() + self._settings.worker.revoke_grace, self._ends_at)
         while self._ledger.unsettled(mine) > dropped and time.monotonic() < deadline:
             self._turn(_BUSY_WAIT)
         self._intake.commit(self._ledger.committable(), wait=True)
@@ -144,7 +149,7 @@ class Worker:
 
     def _step(self) -> None:
         """Take in what there is room for, hand it on, take answers, settle, commit."""
-        room, busy = self._pool.has_room, self._pool.busy
+        room, busy = self._pool.hungry and not self._publisher.full, self._pool.busy
         if room:
             self._full_since = None
             self._intake.resume()
@@ -153,8 +158,7 @@ class Worker:
             self._take(self._intake.poll(timeout, self._settings.worker.delivery_records))
         else:
             self._poll_full()
-        wait = 0.0 if not self._pool.busy else _BUSY_WAIT if room else _FULL_WAIT
-        self._turn(wait)
+        self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
         self._commit()
         if self._summary.due:
             self._summary.say(
@@ -175,8 +179,11 @@ class Worker:
     def _turn(self, timeout: float) -> None:
         """Hand on, listen up to ``timeout`` seconds, publish: the part of a step that takes nothing in."""
         self._turned_at = time.monotonic()
-        self._pool.turn(timeout)
-        self._publisher.poll()
+        if self._publisher.full:  # what the engines answer would pile up here: they wait, too, and all before them
+            self._publisher.wait(timeout)
+        else:
+            self._pool.turn(timeout)
+            self._publisher.poll()
         if self._publisher.fatal is not None:
             raise WorkerFailedError(f"the Kafka producer can publish nothing more: {self._publisher.fatal}")
 
@@ -219,7 +226,7 @@ class Worker:
         self._draining = True
         grace = self._settings.worker.shutdown_grace
         self._log.info("draining", in_flight=self._ledger.unsettled(), grace_s=grace)
-        deadline = time.monotonic() + grace
+        deadline = self._ends_at = time.monotonic() + grace
         self._intake.pause()
         while (self._ledger.unsettled() or self._publisher.unconfirmed) and time.monotonic() < deadline:
             self._take(self._intake.poll(0, 1))

@@ -46,6 +46,10 @@ class FakeEngine:
     def has_room(self) -> bool:
         return self.ready and self.room > 0
 
+    @property
+    def hungry(self) -> bool:
+        return self.has_room
+
     def fits(self, delivery: Delivery) -> bool:
         return delivery.bytes <= SIZE
 
@@ -125,14 +129,14 @@ def test_the_engine_with_the_least_to_do_gets_the_next_delivery(make: Make) -> N
     pool, engines, settled = make(2)
     for delivery in (jobs(0, 1, 2), jobs(3), jobs(4), jobs(5), jobs(6)):
         pool.add(delivery)
-    assert not pool.has_room
+    assert not pool.hungry
     pool.turn(0)
     assert [held(engine) for engine in engines] == [
         [([0, 1, 2], 1, False), ([5], 1, False)],
         [([3], 1, False), ([4], 1, False)],
     ]
     assert pool.busy
-    assert not pool.has_room, "one delivery waits"
+    assert not pool.hungry, "one delivery waits"
     engines[1].room = 1
     engines[1].answer(2, 0)
     pool.turn(0)

@@ -176,8 +176,13 @@ def main(argv: list[str]) -> None:
     configure_logs(settings.worker, "engine")
     deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
     answers = Slots(answers_fd, sizes[2], sizes[3])
+
+    def pause(seconds: float) -> None:
+        if pipe.poll(seconds):  # before READY nothing comes but STOP or the end of the parent, who may be waited for in vain
+            os._exit(0)
+
     catalog = load_catalog(
-        settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode()))
+        settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode())), pause=pause
     )
     decoder = JobDecoder(limits_of(settings))
     engine = Engine(pipe, deliveries, answers, settings, Reader(decoder, catalog))

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 2.0
 
 
-def load_catalog(settings: Settings, device: str, *, waiting: Callable[[str], None]) -> Catalog:
+def load_catalog(
+    settings: Settings, device: str, *, waiting: Callable[[str], None], pause: Callable[[float], None] = time.sleep
+) -> Catalog:
     """Load and warm up every declared model.
 
     A model that is not there yet is no failure: ``waiting`` is told the reason each time it changes, and it is tried again
-    until it loads.
+    until it loads. ``pause`` passes the seconds between two tries.
     """
     backend = open_backend(settings.worker.backend, device, settings.worker.cpu_threads)
     loaded: dict[str, dict[str, Version]] = {}
@@ -40,7 +42,7 @@ def load_catalog(settings: Settings, device: str, *, waiting: Callable[[str], No
             if (reason := "; ".join(reasons)) != told:
                 waiting(reason)
                 told = reason
-            time.sleep(_RETRY_SECONDS)
+            pause(_RETRY_SECONDS)
     return Catalog({name: loaded[name] for name in settings.models})
 
 

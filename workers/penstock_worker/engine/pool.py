@@ -64,9 +64,9 @@ class Pool:
         return all(engine.ready for engine in self._engines)
 
     @property
-    def has_room(self) -> bool:
-        """Whether more may be taken in: nothing waits, and some engine can be sent another delivery."""
-        return not self._backlog and any(engine.has_room for engine in self._engines)
+    def hungry(self) -> bool:
+        """Whether more should be taken in: nothing waits, and some engine will soon have too little to do."""
+        return not self._backlog and any(engine.hungry for engine in self._engines)
 
     @property
     def busy(self) -> bool:

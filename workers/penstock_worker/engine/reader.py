@@ -55,7 +55,8 @@ class Reader:
             if arrived.attempt > 1:
                 request = dataclasses.replace(request, attempt=request.attempt + arrived.attempt - 1)
             indices = group.indices if whole else group.indices[kept]
-            everything = len(indices) == len(decoded.ids)
+            # All jobs of the delivery may be here and yet in another order: those of one length, or of one line, come together.
+            everything = len(indices) == len(decoded.ids) and bool((np.diff(indices) == 1).all())
             blocks.append(
                 Block(
                     sequence=sequence,

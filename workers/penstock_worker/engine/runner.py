@@ -64,17 +64,22 @@ def call(route: Route, inputs: Arrays, rows: int) -> Arrays:
     for taken, called in calls(rows, route.policy.max_rows, version.settings.allowed_batch_sizes):
         batch = {name: _padded(array[begin : begin + taken], called) for name, array in inputs.items()}
         result = version.model.call(route.signature_name, batch)
+        _check_rows(result, called)
         parts.append({name: array[:taken] for name, array in result.items()} if called != taken else result)
         begin += taken
     outputs = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if transform is not None:
         outputs = transform.after(outputs, rows, wanted)
+    return outputs
+
+
+def _check_rows(outputs: Arrays, rows: int) -> None:
+    """Refuse outputs without a row for each row of the call: cut to the rows that are no padding, they would pass for jobs'."""
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise ValueError(
                 f"output {name!r} has shape {list(array.shape)} for a batch of {rows} rows: axis 0 must be the rows"
             )
-    return outputs
 
 
 def non_finite_jobs(arrays: Arrays, jobs: int) -> dict[int, str]:
@@ -91,7 +96,7 @@ def non_finite_jobs(arrays: Arrays, jobs: int) -> dict[int, str]:
 def _outputs(route: Route, pieces: list[Piece[Block]]) -> Arrays:
     if not route.policy.batched:
         block, begin, _ = pieces[0]
-        return call(route, {name: array[begin] for name, array in block.inputs.items()}, 1)
+        return call(route, {name: array[begin, ...] for name, array in block.inputs.items()}, 1)  # arrays, of rank 0 even
     inputs: Arrays = {}
     for name in pieces[0].block.inputs:
         parts = [_rows(piece.block.inputs[name][piece.begin : piece.end]) for piece in pieces]

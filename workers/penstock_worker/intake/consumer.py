@@ -143,15 +143,15 @@ class Intake:
         with contextlib.suppress(KafkaException):
             self._consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_SECONDS)
         with contextlib.suppress(KafkaException):
-            pass
+            self._consumer.unsubscribe()
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
         gaps = self._place(consumer, partitions)
         consumer.incremental_assign(partitions)
-        if self._paused:  # newly assigned partitions arrive unpaused
-            consumer.pause(partitions)
+        # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
         if partitions:
             self._log.info("partitions assigned", partitions=_names(partitions))
             self._owner.assigned([(p.topic, p.partition) for p in partitions], gaps)
@@ -239,6 +239,8 @@ def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
         # Once the prefetch is full, the default of 1000 stops fetching for a second.
         "fetch.queue.backoff.ms": 5,
         "fetch.message.max.bytes": max(settings.topics.max_job_bytes, 1024 * 1024),
+        # Else the client hangs up, again and again, on an answer that holds one job of more than its 100 MB.
+        "receive.message.max.bytes": max(100_000_000, settings.topics.max_job_bytes + 1024 * 1024),
         "queued.max.messages.kbytes": max(settings.worker.prefetch_bytes, settings.topics.max_job_bytes) // 1024,
         # Each message that waits takes some 600 bytes besides its own: so many deliveries keep an engine fed.
         "queued.min.messages": 2 * settings.worker.window * settings.worker.delivery_records,

@@ -120,19 +120,20 @@ def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
 
 
 def _headers(messages: Sequence[Message]) -> dict[int, Headers]:
-    """The headers of those of ``messages`` that have any."""
-    try:
-        return {i: headers for i, m in enumerate(messages) if (headers := m.headers())}  # type: ignore[misc]
-    except (SystemError, UnicodeDecodeError):  # Kafka takes any bytes for a header's name, the client only UTF-8
-        found: dict[int, Headers] = {}
-        for i, message in enumerate(messages):
-            try:
-                own: Any = message.headers()
-            except (SystemError, UnicodeDecodeError):
-                own = [(UNREADABLE, b"1")]
-            if own:
-                found[i] = own
-        return found
+    """The headers of those of ``messages`` that have any.
+
+    Each message is asked once: where a name is no UTF-8 (Kafka takes any bytes for one) the client raises the first time, and
+    the second time hands out a tuple with a hole in it, which ends the process.
+    """
+    found: dict[int, Headers] = {}
+    for i, message in enumerate(messages):
+        try:
+            own: Any = message.headers()
+        except (SystemError, UnicodeDecodeError):
+            own = [(UNREADABLE, b"1")]
+        if own:
+            found[i] = own
+    return found
 
 
 def runs(column: NDArray[np.int32]) -> list[tuple[int, int]]:

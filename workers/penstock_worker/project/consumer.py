@@ -91,7 +91,7 @@ class OutcomeConsumer:
         # One without partitions sends no request to leave when it is just closed (librdkafka 2.16, cooperative), and the group
         # would wait for it until its session ends.
         with contextlib.suppress(KafkaException):
-            pass
+            self._consumer.unsubscribe()
         self._consumer.close()
 
     def _columns(self, messages: list[Message]) -> Records | None:

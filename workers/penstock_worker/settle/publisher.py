@@ -35,6 +35,10 @@ _BATCH_BYTES: Final = 1_000_000
 """librdkafka's own default for the most bytes in a batch."""
 _AGAIN_SECONDS: Final = 1.0
 """How long a refused record waits before it is published again."""
+_MOST_REFUSED: Final = 64 * 1024 * 1024
+"""From so many bytes on that wait for that, nothing more should be published."""
+_HELD_OVERHEAD: Final = 1024
+"""Bytes that a record which waits takes besides its own, rounded up."""
 
 
 class _Confirmation:
@@ -81,7 +85,7 @@ class _LetterConfirmation:
 
 
 class _Again:
-    """A record that was refused for now."""
+    """A record that was refused for now, or that the client's queue has no place for."""
 
     __slots__ = ("callback", "due", "headers", "key", "topic", "value")
 
@@ -92,6 +96,9 @@ class _Again:
         self.value = value
         self.headers = headers
         self.callback = callback
+
+    def __len__(self) -> int:
+        return len(self.value or b"") + _HELD_OVERHEAD
 
 
 class Publisher:
@@ -104,6 +111,9 @@ class Publisher:
         self._outcomes = settings.names.outcomes
         self._dead = settings.names.dead
         self._again: deque[_Again] = deque()
+        self._again_bytes = 0
+        self._waiting: deque[_Again] = deque()
+        """What the client's full queue has no place for, in order."""
         self._following: deque[tuple[bytes, bytes, _Confirmation]] = deque()
         self.fatal: str | None = None
         """Why this producer can publish nothing more; the worker must end, its offsets uncommitted."""
@@ -150,16 +160,24 @@ class Publisher:
     @property
     def unconfirmed(self) -> int:
         """Records that are published, or about to be, and not yet confirmed."""
-        return len(self._producer) + len(self._following) + len(self._again)
+        return len(self._producer) + len(self._following) + len(self._again) + len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be published for now. What is all the same is kept, so this is what bounds memory."""
+        return bool(self._waiting) or self._again_bytes >= _MOST_REFUSED
 
     def poll(self) -> None:
-        """Serve delivery callbacks, and publish what waits for one of them or for its second chance."""
+        """Serve delivery callbacks, and publish what waits for one of them, for room, or for its second chance."""
         self._producer.poll(0)
+        while self._waiting and self._hand_over(self._waiting[0]):
+            self._waiting.popleft()
         while self._following:
             key, value, callback = self._following.popleft()
             self._produce(self._outcomes, key, value, None, callback)
-        while self._again and self._again[0].due <= self._clock():
+        while self._again and not self._waiting and self._again[0].due <= self._clock():
             again = self._again.popleft()
+            self._again_bytes -= len(again)
             self._produce(again.topic, again.key, again.value, again.headers, again.callback)
 
     def wait(self, seconds: float) -> None:
@@ -176,17 +194,22 @@ class Publisher:
         if error.fatal():
             self.fatal = error.str()
             return
-        topic, key, value = message.topic() or self._outcomes, message.key(), message.value()
-        headers = callback.headers
+        topic = message.topic() or self._outcomes
+        self._try_later(error, _Again(0.0, topic, message.key(), message.value(), callback.headers, callback))
+
+    def _try_later(self, error: KafkaError, record: _Again) -> None:
+        topic, value = record.topic, record.value
         if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and value:
             self._log.warning("record larger than its topic takes; published without its body", topic=topic, bytes=len(value))
-            value, headers = self._smaller(topic, value, headers)
-            if headers is not None:
-                callback.headers = headers
+            record.value, record.headers = self._smaller(topic, value, record.headers)
+            if record.headers is not None:
+                record.callback.headers = record.headers
         elif self._complained != error.name():
             self._complained = error.name()
-            self._log.warning("broker does not take records; trying on", topic=topic, error=error.str())
-        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic, key, value, headers, callback))
+            self._log.warning("Kafka does not take records; trying on", topic=topic, error=error.str())
+        record.due = self._clock() + _AGAIN_SECONDS
+        self._again.append(record)
+        self._again_bytes += len(record)
 
     def _smaller(self, topic: str, value: bytes, headers: Any) -> tuple[bytes, Any]:
         """What takes the place of a record that was too large: another outcome, or the letter without its body."""
@@ -214,7 +237,7 @@ class Publisher:
             # The local queue is full, or one record is refused at once: the rest goes one by one, which handles either.
             for key, value in zip(keys[done:], values[done:], strict=True):
                 self._produce(topic, key, value, None, confirmed)
-        self._producer.poll(0)
+        self.poll()
 
     def _bury(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, entry: Entry) -> None:
         letter = self._letters.job(delivery, index, key, failure)
@@ -222,33 +245,27 @@ class Publisher:
         self._produce(self._dead, letter.key, letter.value, letter.headers, confirmation)
 
     def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any) -> None:
-        """Hand one record to the client; a full local queue is waited out, a record refused at once is tried again later."""
-        while self.fatal is None:
-            try:
-                if headers:
-                    self._producer.produce(topic, value, key, on_delivery=callback, headers=headers)
-                else:
-                    self._producer.produce(topic, value, key, on_delivery=callback)
-            except BufferError:
-                self._producer.poll(0.05)
-            except KafkaException as error:
-                self._refused_at_once(error.args[0], topic, key, value, headers, callback)
-                return
-            else:
-                return
+        """Hand one record to the client, behind those that wait for room there."""
+        record = _Again(0.0, topic, key, value, headers, callback)
+        if self._waiting or not self._hand_over(record):
+            self._waiting.append(record)
 
-    def _refused_at_once(
-        self, error: KafkaError, topic: str, key: bytes | None, value: bytes | None, headers: Any, callback: Any
-    ) -> None:
-        if error.fatal():
-            self.fatal = error.str()
-            return
-        self._log.warning("the client does not take a record; trying on", topic=topic, error=error.str())
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and value:
-            value, headers = self._smaller(topic, value, headers)
-            if headers is not None:
-                callback.headers = headers
-        self._again.append(_Again(self._clock() + _AGAIN_SECONDS, topic, key, value, headers, callback))
+    def _hand_over(self, record: _Again) -> bool:
+        """Whether the client's queue had room for ``record``. What it refuses at once is tried again later."""
+        if self.fatal is not None:
+            return True
+        more = {"headers": record.headers} if record.headers else {}
+        try:
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=record.callback, **more)
+        except BufferError:
+            return False
+        except KafkaException as refused:
+            error: KafkaError = refused.args[0]
+            if error.fatal():
+                self.fatal = error.str()
+            else:
+                self._try_later(error, record)
+        return True
 
 
 def producer_properties(settings: Settings) -> dict[str, Any]:

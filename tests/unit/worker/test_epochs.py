@@ -1,0 +1,47 @@
+"""Partitions that come back: fetched again, whatever they were when they went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from penstock_schemas.settings import Settings
+from penstock_worker.intake.consumer import Intake
+
+
+class Nobody:
+    def assigned(self, partitions: list[Any], gaps: list[Any]) -> None: ...
+    def revoking(self, partitions: list[Any]) -> None: ...
+    def lost(self, partitions: list[Any]) -> None: ...
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    """Settings for the Kafka client's own in-process broker, which holds five jobs in one partition."""
+    producer = Producer({"bootstrap.servers": "in-process", "test.mock.num.brokers": 1, "log_level": 0})
+    (broker,) = producer.list_topics(timeout=10).brokers.values()
+    for _ in range(5):
+        producer.produce("f.jobs", b"{}", partition=0)
+    assert producer.flush(10) == 0
+    yield Settings.model_validate({"fleet": "f", "kafka": {"bootstrap_servers": f"{broker.host}:{broker.port}"}})
+    del producer
+
+
+def test_a_partition_that_left_while_paused_and_comes_back_is_fetched(settings: Settings) -> None:
+    intake = Intake(settings, Nobody())
+    consumer: Consumer = intake._consumer
+    intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
+    intake.pause()
+    intake._on_revoke(consumer, [TopicPartition("f.jobs", 0)])
+    intake.resume()
+    intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
+    got: list[Any] = []
+    for _ in range(100):
+        got += intake.poll(0.1, 5)
+        if len(got) == 5:
+            break
+    assert len(got) == 5
+    intake.close()
