@@ -185,8 +185,8 @@ def _projector_arguments(options: argparse.Namespace, settings: Settings) -> lis
     arguments = ["--roles", "project"]
     if options.config is not None:
         arguments += ["--config", str(options.config)]
-    if settings.worker.metrics_port:
-        arguments += ["--metrics-port", str(settings.worker.metrics_port + 1)]
+    if (port := settings.worker.metrics_port) is not None:
+        arguments += ["--metrics-port", str(port + 1 if port else 0)]
     return arguments
 
 

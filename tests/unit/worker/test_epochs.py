@@ -30,18 +30,26 @@ def settings() -> Iterator[Settings]:
     del producer
 
 
+def fetched(intake: Intake, wanted: int) -> bool:
+    """Whether so many records come, in ten seconds at the most."""
+    got = 0
+    for _ in range(100):
+        got += len(intake.poll(0.1, wanted))
+        if got == wanted:
+            break
+    return got == wanted
+
+
 def test_a_partition_that_left_while_paused_and_comes_back_is_fetched(settings: Settings) -> None:
     intake = Intake(settings, Nobody())
     consumer: Consumer = intake._consumer
     intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
+    assert fetched(intake, 5)
     intake.pause()
     intake._on_revoke(consumer, [TopicPartition("f.jobs", 0)])
+    assert not consumer.assignment()
+    intake.poll(0.1, 5)
     intake.resume()
     intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
-    got: list[Any] = []
-    for _ in range(100):
-        got += intake.poll(0.1, 5)
-        if len(got) == 5:
-            break
-    assert len(got) == 5
-    intake.close()
+    assert fetched(intake, 5)
+    consumer.close()

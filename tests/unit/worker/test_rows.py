@@ -1,10 +1,11 @@
-"""Rows of outputs are jobs' rows: padding is cut off, and never what is no row at all; and a job without rows stays an array."""
+"""Rows of outputs are jobs' rows: padding is cut off, never what is no row at all; a job without rows stays an array."""
 
 from __future__ import annotations
 
 import numpy as np
 from tests.unit.worker.making import a_block, a_model, a_version, firsts, strings, whole
 
+from penstock_worker.engine.assembly import Piece
 from penstock_worker.engine.backend import Arrays
 from penstock_worker.engine.runner import run
 from penstock_worker.engine.signature import Port, Signature
@@ -27,8 +28,7 @@ def test_an_output_that_is_no_row_a_job_is_refused_with_padding_as_without() -> 
 def test_a_model_without_rows_gets_arrays_even_of_one_string() -> None:
     signature = Signature({"text": Port("BYTES", ())}, {"text": Port("BYTES", ())})
     model = a_model(lambda inputs: inputs, signature)
-    ran = [run([piece._replace(begin=i, end=i + 1)]) for piece in whole(
-        a_block(a_version(model), {"text": strings(b"a", b"b")})
-    ) for i in range(2)]  # fmt: skip
+    block = a_block(a_version(model), {"text": strings(b"a", b"b")})
+    ran = [run([Piece(block, i, i + 1)]) for i in range(block.jobs)]
     assert [result.outputs["text"].tolist() for (result,) in ran] == [[b"a"], [b"b"]]
     assert [call["text"].shape for call in model.calls] == [(), ()]
