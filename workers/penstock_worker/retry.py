@@ -23,7 +23,7 @@ def again(
 
     ``suspects``: by delivery sequence, the jobs that the engine was running. They cost an attempt and are run one by one
     from now on, so that a second death has one suspect; the others go on as they were. Where nothing was running when the
-    engine died, everything that it held is suspect.
+    engine died, nobody can be blamed: deliveries come back in halves, and only a job that is alone in its delivery pays.
     """
     retried: list[Delivery] = []
     ended: list[tuple[Delivery, list[int]]] = []
@@ -31,6 +31,10 @@ def again(
     none_known = not any(len(indices) for indices in running.values())
     for delivery in unanswered:
         left = delivery.unanswered()
+        if none_known and len(left) > 1:
+            halves = np.array_split(left, 2)
+            retried += [delivery.part(half, attempt=delivery.attempt, solo=delivery.solo) for half in halves]
+            continue
         guilty = left if none_known else running.get(delivery.sequence, left[:0])
         innocent = np.setdiff1d(left, guilty)
         if len(innocent):

@@ -53,8 +53,9 @@ def _look(admin: Any, settings: Settings) -> str:
     """Why the worker must wait, or an empty text."""
     metadata = admin.list_topics(timeout=_TIMEOUT)
     wanted = wanted_topics(settings, len(metadata.brokers))
-    there = [topic.name for topic in wanted if topic.name in metadata.topics]
-    missing = [topic.name for topic in wanted if topic.name not in metadata.topics]
+    known = {name for name, topic in metadata.topics.items() if topic.partitions}  # one that comes or goes has none
+    there = [topic.name for topic in wanted if topic.name in known]
+    missing = [topic.name for topic in wanted if topic.name not in known]
     if missing:
         return f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply"
     resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in there]

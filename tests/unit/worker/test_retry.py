@@ -36,12 +36,13 @@ def test_deliveries_that_the_engine_was_not_running_pay_nothing() -> None:
     assert [(part.offsets.tolist(), part.attempt) for part in retried] == [([0, 1], 2), ([0, 1], 1)]
 
 
-def test_where_nothing_was_running_everything_is_suspect() -> None:
-    held, other = a_delivery([b""] * 2, sequence=7), a_delivery([b""], sequence=8)
+def test_where_nothing_was_running_deliveries_come_back_in_halves_and_only_who_is_alone_pays() -> None:
+    held, other = a_delivery([b""] * 4, sequence=7), a_delivery([b""], sequence=8)
     held.answer(np.array([1]))
     for suspects in ({}, {7: at(1)}, {99: at(0)}):
         retried, ended = again([held, other], suspects)
-        assert [(part.offsets.tolist(), part.attempt, part.solo) for part in retried] == [([0], 2, True), ([0], 2, True)]
+        tries = [(part.offsets.tolist(), part.attempt, part.solo) for part in retried]
+        assert tries == [([0, 2], 1, False), ([3], 1, False), ([0], 2, True)]
         assert ended == []
 
 

@@ -53,6 +53,7 @@ class Intake:
         self._gone: set[Any] = set()
         self._complained: str | None = None
         self._look_due = 0.0
+        self._commits_fail = False
         self.commit_failed = False
         """Whether a commit has failed since the owner last looked; it should then commit everything again."""
         self.joined = False
@@ -113,11 +114,11 @@ class Intake:
         try:
             if wait:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
+                self._commits_fail = False
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            self.commit_failed = True
-            self._log.warning("commit failed; its jobs may be repeated", error=str(error), partitions=len(offsets))
+            self._commit_refused(str(error))
 
     def lag(self, positions: Mapping[ledger.TopicPartition, int]) -> int:
         """Records behind ``positions`` in the log, as far as fetching has told."""
@@ -209,10 +210,18 @@ class Intake:
         self._complained = None
         self._log.info("Kafka can be reached again")
 
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        if error is not None and error.code() != KafkaError._NO_OFFSET:
-            self.commit_failed = True
-            self._log.warning("commit failed; its jobs may be repeated", error=error.str(), partitions=_names(partitions))
+    def _on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
+        if error is None:
+            self._commits_fail = False
+        elif error.code() != KafkaError._NO_OFFSET:
+            self._commit_refused(error.str())
+
+    def _commit_refused(self, reason: str) -> None:
+        """Note a failed commit, for the owner to commit again; and say so once, until one succeeds."""
+        self.commit_failed = True
+        if not self._commits_fail:
+            self._commits_fail = True
+            self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=reason)
 
     def _tell(self, message: Message) -> None:
         """Log an error that came in a message's place: once, until another one comes from there."""
