@@ -134,7 +134,7 @@ class WorkerSettings(_Section):
     shutdown_grace: float = Field(default=30.0, ge=0, le=3600, description="How long SIGTERM waits for what is in flight.")
     revoke_grace: float = Field(default=5.0, ge=0, le=60, description="How long a revoked partition may hold up a rebalance.")
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65_535, description="Port of /metrics, /livez, /readyz; unset: none; 0: any free one."
+        default=None, ge=0, le=65_534, description="Port of /metrics, /livez, /readyz; unset: none; 0: any free one."
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: for people on a terminal, else JSON."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -31,7 +32,7 @@ class _Owner:
     def __init__(self) -> None:
         self.held: set[Any] = set()
 
-    def assigned(self, partitions: list[tuple[str, int]], gaps: list[Any]) -> None:
+    def assigned(self, partitions: Mapping[tuple[str, int], int | None], gaps: list[Any]) -> None:
         self.held |= set(partitions)
 
     def revoking(self, partitions: list[tuple[str, int]]) -> None:

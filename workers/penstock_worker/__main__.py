@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import ValidationError
@@ -24,6 +24,11 @@ from penstock_worker.companion import Companion
 from penstock_worker.devices import NoGpuError, find_devices
 from penstock_worker.logs import configure_logs
 from penstock_worker.topics import WrongTopicsError, await_topics
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from penstock_worker.metrics import MetricsServer, Probe
 
 
 class Stop:
@@ -69,14 +74,14 @@ def main(argv: list[str] | None = None) -> int:
         if "work" in roles:
             return _work(settings, options, stop)
         return _project(settings, options, stop)
-    except (WrongTopicsError, NoGpuError) as error:
+    except (WrongTopicsError, NoGpuError, _PortTakenError) as error:
         structlog.get_logger("penstock.worker").error("cannot start", reason=str(error))
         return 2
 
 
 def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
     from penstock_worker.engine.pool import WorkerFailedError
-    from penstock_worker.metrics import MetricsServer, WorkerMetrics
+    from penstock_worker.metrics import WorkerMetrics
     from penstock_worker.work import Worker
 
     log = structlog.get_logger("penstock.worker")
@@ -84,11 +89,15 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
         log.error("cannot start", reason="no model is declared: set models.NAME.path, or give --model NAME=PATH")
         return 2
     metrics = WorkerMetrics()
+    working: list[Worker] = []  # none yet: the port is taken first, for that may fail, and engines take seconds
+    server = _serve_metrics(
+        settings,
+        metrics.registry,
+        live=lambda: working[0].live() if working else None,
+        ready=lambda: working[0].ready() if working else "is starting",
+    )
     worker = Worker(settings, find_devices(settings.worker), f"{socket.gethostname()}-{os.getpid()}", metrics)
-    server = None
-    if settings.worker.metrics_port is not None:
-        server = MetricsServer(settings.worker.metrics_port, metrics.registry, worker.live, worker.ready)
-        log.info("metrics served", port=server.port)
+    working.append(worker)
     companion = Companion(_projector_arguments(options, settings)) if "project" in settings.worker.roles else None
     say_ready = _sayer(options.ready_fd)
 
@@ -116,16 +125,13 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
 
 
 def _project(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
-    from penstock_worker.metrics import MetricsServer, ProjectorMetrics
+    from penstock_worker.metrics import ProjectorMetrics
     from penstock_worker.project.projector import run_projector
     from penstock_worker.project.store import StoreUnsuitable
 
     log = structlog.get_logger("penstock.projector")
     metrics = ProjectorMetrics()
-    server = None
-    if settings.worker.metrics_port is not None:
-        server = MetricsServer(settings.worker.metrics_port, metrics.registry, lambda: None, metrics.ready)
-        log.info("metrics served", port=server.port)
+    server = _serve_metrics(settings, metrics.registry, live=lambda: None, ready=metrics.ready)
     say_ready = _sayer(options.ready_fd)
 
     def on_ready() -> None:
@@ -143,6 +149,25 @@ def _project(settings: Settings, options: argparse.Namespace, stop: Stop) -> int
         if server is not None:
             server.close()
     return 0
+
+
+class _PortTakenError(Exception):
+    """The metrics' port is in use; the message says which."""
+
+
+def _serve_metrics(settings: Settings, registry: CollectorRegistry, *, live: Probe, ready: Probe) -> MetricsServer | None:
+    """Serve metrics and probes where a port is set."""
+    from penstock_worker.metrics import MetricsServer
+
+    port = settings.worker.metrics_port
+    if port is None:
+        return None
+    try:
+        server = MetricsServer(port, registry, live, ready)
+    except OSError as error:
+        raise _PortTakenError(f"metrics port {port} cannot be had ({error.strerror}): set worker.metrics_port") from error
+    structlog.get_logger("penstock.worker").info("metrics served", port=server.port)
+    return server
 
 
 def _calm_collector() -> None:

@@ -25,7 +25,7 @@ from penstock_worker.settle.reject import reject
 from penstock_worker.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from confluent_kafka import Message
     from numpy.typing import NDArray
@@ -108,10 +108,10 @@ class Worker:
 
     # The intake's owner.
 
-    def assigned(self, partitions: list[TopicPartition], gaps: list[Gap]) -> None:
+    def assigned(self, partitions: Mapping[TopicPartition, int | None], gaps: list[Gap]) -> None:
         """Begin an epoch of each partition; record what was deleted before anyone read it."""
-        for partition in partitions:
-            self._ledger.assign(partition)
+        for partition, first in partitions.items():
+            self._ledger.assign(partition, first)
         for partition, first, last in gaps:
             self._gap(partition, first, last)
 
@@ -186,6 +186,8 @@ class Worker:
             self._publisher.poll()
         if self._publisher.fatal is not None:
             raise WorkerFailedError(f"the Kafka producer can publish nothing more: {self._publisher.fatal}")
+        if self._intake.fatal is not None:
+            raise WorkerFailedError(f"the Kafka consumer can read nothing more: {self._intake.fatal}")
 
     def _take(self, messages: list[Message]) -> None:
         """Enter messages in the ledger, run by run, and let them wait for an engine."""

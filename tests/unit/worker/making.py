@@ -148,6 +148,7 @@ def a_block(
         sequence=1,
         topic="f.jobs",
         solo=solo,
+        bytes=sum(array.nbytes for array in inputs.values()),
         route=route,
         request=asked,
         rows=asked.inputs[0].shape[0] if route.policy.batched else 1,

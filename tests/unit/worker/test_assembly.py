@@ -16,6 +16,7 @@ class Jobs:
     jobs: int
     rows: int = 1
     ready_at: float = 0.0
+    bytes: int = 100
     solo: bool = False
 
 
@@ -73,6 +74,17 @@ def test_a_job_larger_than_a_batch_is_one_alone() -> None:
         assembler.add("lane", NOW, block)
     taken = [assembler.take(0.0) for _ in range(4)]
     assert taken == [[Piece(small, 0, 1)], [Piece(large, 0, 1)], [Piece(large, 1, 2)], [Piece(small, 0, 1)]]
+
+
+def test_nobody_waits_for_company_that_the_parent_holds_back() -> None:
+    patient = Policy(1000, 60.0, batched=True)
+    for bounds in ({"most_jobs": 8}, {"most_bytes": 200}):
+        assembler: Assembler[Jobs] = Assembler(**bounds)
+        assembler.add("lane", patient, Jobs(4))
+        assert assembler.take(0.0) == []
+        assembler.add("other", patient, Jobs(4))
+        assert len(assembler.take(0.0)) == 1
+        assert assembler.take(0.0) == [], "there is room for more again"
 
 
 @pytest.mark.parametrize(("policy", "solo"), [(Policy(8, 60, batched=False), False), (Policy(8, 60, batched=True), True)])

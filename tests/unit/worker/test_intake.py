@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,9 +83,10 @@ class FakeConsumer:
     def resume(self, partitions: list[TopicPartition]) -> None:
         self.paused -= {p.partition for p in partitions}
 
-    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
+    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> list[TopicPartition] | None:
         self._ask()
         self.commits.append(({p.partition: p.offset for p in offsets}, asynchronous))
+        return None if asynchronous else offsets
 
     def _ask(self) -> None:
         if self.unreachable:
@@ -107,8 +108,8 @@ class FakeConsumer:
 class Owner:
     told: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
 
-    def assigned(self, partitions: list[Any], gaps: list[Any]) -> None:
-        self.told.append(("assigned", partitions))
+    def assigned(self, partitions: Mapping[Any, int | None], gaps: list[Any]) -> None:
+        self.told.append(("assigned", list(partitions)))
         self.told += [("gap", gap) for gap in gaps]
 
     def revoking(self, partitions: list[Any]) -> None:

@@ -6,6 +6,7 @@ exactly one job that alone is larger than that (the runner splits and joins it a
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -13,12 +14,17 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Queued(Protocol):
-    """Jobs that wait together: ``jobs`` of them, ``rows`` rows each, decoded at ``ready_at`` (monotonic seconds)."""
+    """Jobs that wait together: ``jobs`` of them, ``rows`` rows each, decoded at ``ready_at`` (monotonic seconds).
+
+    ``bytes`` is the size of all their records.
+    """
 
     @property
     def jobs(self) -> int: ...
     @property
     def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
     @property
     def ready_at(self) -> float: ...
     @property
@@ -64,10 +70,18 @@ class _Lane(Generic[B]):
 
 
 class Assembler(Generic[B]):
-    """The lanes of one engine. Lanes are served oldest head first; an empty lane is forgotten."""
+    """The lanes of one engine. Lanes are served oldest head first; an empty lane is forgotten.
 
-    def __init__(self) -> None:
+    From ``most_jobs`` jobs or ``most_bytes`` bytes on, in all lanes together, nobody waits for company: the worker's parent
+    holds the rest back until some of these are done.
+    """
+
+    def __init__(self, most_jobs: float = math.inf, most_bytes: float = math.inf) -> None:
         self._lanes: dict[Hashable, _Lane[B]] = {}
+        self._most_jobs = most_jobs
+        self._most_bytes = most_bytes
+        self._jobs = 0
+        self._bytes = 0.0
 
     def __len__(self) -> int:
         """How many rows wait, in all lanes."""
@@ -80,6 +94,8 @@ class Assembler(Generic[B]):
             lane = self._lanes[key] = _Lane(policy)
         lane.blocks.append(block)
         lane.rows += block.jobs * block.rows
+        self._jobs += block.jobs
+        self._bytes += block.bytes
 
     def delay(self, now: float) -> float | None:
         """Seconds until a batch is due (0: now), or None where nothing waits."""
@@ -97,14 +113,17 @@ class Assembler(Generic[B]):
         key = min(due)[2]
         lane = self._lanes[key]
         pieces = _fill(lane)
+        self._jobs -= sum(piece.jobs for piece in pieces)
+        self._bytes -= sum(piece.block.bytes * piece.jobs / piece.block.jobs for piece in pieces)
         if not lane.blocks:
             del self._lanes[key]
         return pieces
 
-    @staticmethod
-    def _due_in(lane: _Lane[B], now: float) -> float:
+    def _due_in(self, lane: _Lane[B], now: float) -> float:
         policy, head = lane.policy, lane.blocks[0]
         if policy.max_delay == 0 or not policy.batched or head.solo or lane.rows >= policy.max_rows:
+            return 0.0
+        if self._jobs >= self._most_jobs or self._bytes >= self._most_bytes * 0.99:  # its sums are of fractions
             return 0.0
         return max(0.0, head.ready_at + policy.max_delay - now)
 

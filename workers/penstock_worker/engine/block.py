@@ -19,7 +19,8 @@ class Block:
     r"""Jobs of one request, stacked: ``inputs`` are of shape (jobs, \\*shape). Columns run in step, one item a job.
 
     ``indices`` are positions in the delivery ``sequence``; ``queue_us`` is the time from the broker's append to decoding;
-    ``ready_at`` is monotonic seconds.
+    ``bytes`` is the size of the jobs'
+    records; ``ready_at`` is monotonic seconds.
     """
 
     sequence: int
@@ -34,6 +35,7 @@ class Block:
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     queue_us: NDArray[np.int64]
+    bytes: int
     decode_us: int
     ready_at: float
     inputs: Arrays

@@ -47,7 +47,10 @@ class Engine:
         self._encoder = Answers(settings.topics.max_outcome_bytes)
         self._changed = threading.Condition()
         self._sending = threading.Lock()
-        self._assembler: Assembler[Block] = Assembler()
+        half = settings.worker.window / 2  # the parent sends no more until some of that is answered
+        self._assembler: Assembler[Block] = Assembler(
+            half * settings.worker.delivery_records, half * settings.worker.delivery_bytes
+        )
         self._refused: list[Answer] = []
         self._free = deque(range(answers.count))
         self._stopping = False
@@ -88,7 +91,13 @@ class Engine:
         """Send ``answers``, in as many slots as they need."""
         pending: list[Answer] = []
         size = 0
-        limit = self._answers.size - 64 * 1024 - (len(figures.queue_us) * 2 if figures else 0)
+        limit = self._answers.size - 64 * 1024
+        if figures is not None:
+            columns = len(figures.queue_us) + len(figures.wait_us)
+            if columns > limit // 2:
+                figures = None  # figures of a batch so large are not worth a slot of their own
+            else:
+                limit -= columns
         for answer in (part for whole in answers for part in _cut(whole, limit)):
             more = wire.answers_size(answer)
             if pending and size + more > limit:

@@ -159,8 +159,8 @@ class Pool:
     def _restart(self, engine: EngineProcess, died: Died) -> None:
         """Start a dead engine again; its jobs are tried again, the suspects by themselves, until they have had their tries."""
         place = self._engines.index(engine)
-        # An engine that ran jobs had warmed up: its death is those jobs' affair, and they have their number of tries.
-        self._starts[place] = 1 if died.suspects else self._starts[place] + 1
+        # An engine that held jobs had warmed up: its death is those jobs' affair, and they have their number of tries.
+        self._starts[place] = 1 if died.suspects or died.unanswered else self._starts[place] + 1
         self._metrics.restarts.inc()
         unanswered = sum(delivery.left for delivery in died.unanswered)
         suspects = sum(len(indices) for _, indices in died.suspects)

@@ -41,6 +41,7 @@ class Reader:
         decode_us = int((time.perf_counter() - begin) * 1e6)
         refusals = self._refused_by_decoder(arrived, decoded)
         keys_are_ids = decoded.ids == arrived.keys
+        sizes = np.diff(arrived.records.ends, prepend=0)
         blocks: list[Block] = []
         for group in decoded.groups:
             route = self._route(group.request)
@@ -71,6 +72,7 @@ class Reader:
                     partitions=arrived.records.partitions[indices],
                     offsets=arrived.records.offsets[indices],
                     queue_us=np.maximum(0, now_ms - arrived.records.timestamps_ms[indices]) * 1000,
+                    bytes=int(sizes[indices].sum()),
                     decode_us=decode_us,
                     ready_at=time.monotonic(),
                     inputs=group.inputs if whole else {name: array[kept] for name, array in group.inputs.items()},

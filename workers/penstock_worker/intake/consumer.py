@@ -28,8 +28,11 @@ Gap = tuple["ledger.TopicPartition", int, int]
 class Owner(Protocol):
     """Who is told of partitions that come and go. Called from within :meth:`Intake.poll`."""
 
-    def assigned(self, partitions: list[ledger.TopicPartition], gaps: list[Gap]) -> None:
-        """These are ours from now on; ``gaps`` are ranges that retention deleted before anyone read them."""
+    def assigned(self, partitions: Mapping[ledger.TopicPartition, int | None], gaps: list[Gap]) -> None:
+        """These are ours from now on, with their first offset where it is known.
+
+        ``gaps`` are ranges that retention deleted before anyone read them.
+        """
         ...
 
     def revoking(self, partitions: list[ledger.TopicPartition]) -> None:
@@ -53,6 +56,8 @@ class Intake:
         self._gone: set[Any] = set()
         self._complained: str | None = None
         self._look_due = 0.0
+        self.fatal: str | None = None
+        """Why this consumer can read nothing more."""
         self._commits_fail = False
         self.commit_failed = False
         """Whether a commit has failed since the owner last looked; it should then commit everything again."""
@@ -113,8 +118,12 @@ class Intake:
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
         try:
             if wait:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
-                self._commits_fail = False
+                answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+                refused = [answer.error for answer in answers if answer.error is not None]
+                if refused:
+                    self._commit_refused(refused[0].str())
+                else:
+                    self._commits_fail = False
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
@@ -155,7 +164,8 @@ class Intake:
         (consumer.pause if self._paused else consumer.resume)(partitions)
         if partitions:
             self._log.info("partitions assigned", partitions=_names(partitions))
-            self._owner.assigned([(p.topic, p.partition) for p in partitions], gaps)
+            starts = {(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in partitions}
+            self._owner.assigned(starts, gaps)
 
     def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[Gap]:
         """Set each partition's start to its committed offset, or the log's start where retention has passed that."""
@@ -171,7 +181,7 @@ class Intake:
                     partition.offset = low
                     gaps.append(((partition.topic, partition.partition), known.offset, low - 1))
         except KafkaException as error:
-            # Without the answer the client itself starts at the committed offsets; a gap is then seen at the first record.
+            # The client itself then starts at the committed offsets; where one is known, a gap is seen at the first record.
             self._log.warning("could not look for gaps", error=str(error))
         return gaps
 
@@ -192,9 +202,11 @@ class Intake:
             if not self.down:
                 self.down = True
                 self._log.warning("no broker can be reached; waiting", error=error.str())
+        elif error.fatal():
+            self.fatal = error.str()
         elif self._complained != error.name() and error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # its public name
             self._complained = error.name()
-            self._log.warning("Kafka client error", error=error.str(), fatal=error.fatal())
+            self._log.warning("Kafka client error", error=error.str())
 
     def _look(self) -> None:
         """While no broker is known to be up, ask now and then: an idle worker hears of it in no other way."""
@@ -203,7 +215,7 @@ class Intake:
             return
         self._look_due = now + _LOOK_EVERY
         try:
-            self._consumer.list_topics(self._topics[0], timeout=1.0)
+            self._consumer.list_topics(self._topics[0], timeout=0.2)
         except KafkaException:
             return
         self.down = False

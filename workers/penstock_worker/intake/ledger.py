@@ -45,9 +45,9 @@ class Ledger:
     def __init__(self) -> None:
         self._partitions: dict[TopicPartition, _Partition] = {}
 
-    def assign(self, partition: TopicPartition) -> None:
-        """Begin a new epoch of ``partition``; whatever an earlier one held is forgotten."""
-        self._partitions[partition] = _Partition()
+    def assign(self, partition: TopicPartition, expected: int | None = None) -> None:
+        """Begin a new epoch of ``partition``, from offset ``expected`` if it is known; an earlier one is forgotten."""
+        self._partitions[partition] = _Partition(expected=expected)
 
     def revoke(self, partition: TopicPartition) -> None:
         """End the epoch: nothing of ``partition`` is committed any more."""
@@ -57,7 +57,7 @@ class Ledger:
         return list(self._partitions)
 
     def skipped(self, partition: TopicPartition, first_offset: int) -> tuple[int, int] | None:
-        """The offsets (both included) between the last run of this epoch and ``first_offset``, or None where none is missing.
+        """The offsets (both included) between where this epoch is and ``first_offset``, or None where none is missing.
 
         Offsets may be missing inside a log (transaction markers) or because retention overtook the reader: the caller
         tells which.

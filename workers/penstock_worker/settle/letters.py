@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from penstock_schemas.dead import DIGEST, SIZE, Letter, build_gap_letter, build_letter
 from penstock_schemas.errors import ErrorCode, JobError
-from penstock_schemas.outcomes import decode_outcome, encode_failed
+from penstock_schemas.outcomes import encode_failed
 from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.limits import too_large_error
 
@@ -56,17 +58,17 @@ def without_body(value: bytes, headers: list[Header]) -> list[Header]:
 
 def too_large_outcome(value: bytes) -> bytes:
     """The failed outcome that takes the place of one that the topic refused for its size."""
-    outcome = decode_outcome(value)
+    line: dict[str, Any] = orjson.loads(value.partition(b"\n")[0])  # our own encoder wrote it
     return encode_failed(
-        id=outcome.id.encode(),
+        id=line["id"].encode(),
         status="failed",
         error=too_large_error(len(value), None),
-        model_name=outcome.model_name,
-        model_version=outcome.model_version,
-        origin=outcome.origin or "",
-        attempts=outcome.attempts,
-        generation=outcome.generation,
-        reply_to=outcome.reply_to,
+        model_name=line.get("model_name"),
+        model_version=line.get("model_version"),
+        origin=line.get("origin", ""),
+        attempts=line.get("attempts"),
+        generation=line.get("generation"),
+        reply_to=line.get("reply_to"),
     )
 
 
