@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
 from penstock.cli.common import Flags, read_settings
+from penstock.cli.exits import CommandError, ExitCode
 
 
 def run_worker(flags: Flags, roles: str | None, metrics_port: int | None) -> None:
     """Check the configuration, then replace this process. Raises CommandError, or ValidationError, for a wrong one."""
+    missing = [name for name in ("structlog", "prometheus_client") if importlib.util.find_spec(name) is None]
+    if missing:
+        needs = 'what a worker needs is not installed: pip install "penstock[worker]", or "penstock[gpu]"'
+        raise CommandError(ExitCode.WRONG_USE, f"{needs} (there is no {missing[0]})")
     worker: dict[str, object] = {}
     argv = [sys.executable, "-m", "penstock_worker"]
     if flags.config is not None:

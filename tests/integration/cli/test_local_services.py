@@ -104,9 +104,10 @@ def test_the_embedded_broker_carries_records_and_makes_topics_by_name() -> None:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from penstock.local import Guard, ManagedProcess
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background inherits it ignored
 guard = Guard()
 folder = guard.make_folder("penstock-test-", Path(sys.argv[1]))
 (folder / "file").write_text("x")
