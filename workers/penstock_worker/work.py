@@ -159,6 +159,8 @@ class Worker:
         else:
             self._poll_full()
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
+        if self._publisher.unconfirmed and not self._pool.busy:
+            self._publisher.wait(_BUSY_WAIT)
         self._commit()
         if self._summary.due:
             self._summary.say(

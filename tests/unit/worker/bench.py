@@ -87,6 +87,10 @@ class FakeProducer:
             self.happening.popleft()()
         return count
 
+    def flush(self, timeout: float) -> int:
+        self.poll(timeout)
+        return self.waiting
+
     def __len__(self) -> int:
         return self.waiting
 
