@@ -149,18 +149,17 @@ class Worker:
 
     def _step(self) -> None:
         """Take in what there is room for, hand it on, take answers, settle, commit."""
-        room, busy = self._pool.hungry and not self._publisher.full, self._pool.busy
+        room = self._pool.hungry and not self._publisher.full
         if room:
             self._full_since = None
             self._intake.resume()
-            # A letter's confirmation sends its job's outcome on its way, so that is waited for in short steps.
-            timeout = 0 if busy else _BUSY_WAIT if self._publisher.unconfirmed else _IDLE_POLL
-            self._take(self._intake.poll(timeout, self._settings.worker.delivery_records))
+            idle = not self._pool.busy and not self._publisher.unconfirmed
+            self._take(self._intake.poll(_IDLE_POLL if idle else 0, self._settings.worker.delivery_records))
+            if not self._pool.busy and self._publisher.unconfirmed:
+                self._publisher.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         else:
             self._poll_full()
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
-        if self._publisher.unconfirmed and not self._pool.busy:
-            self._publisher.wait(_BUSY_WAIT)
         self._commit()
         if self._summary.due:
             self._summary.say(
