@@ -266,6 +266,8 @@ def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
         # Each message that waits takes some 600 bytes besides its own: so many deliveries keep an engine fed.
         "queued.min.messages": 2 * settings.worker.window * settings.worker.delivery_records,
     }
+    if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
+        properties["fetch.wait.max.ms"] = 10
     if kafka.group_protocol == "classic":
         properties |= {
             "partition.assignment.strategy": "cooperative-sticky",

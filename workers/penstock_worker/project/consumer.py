@@ -188,6 +188,8 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "error",
         "allow.auto.create.topics": False,
     }
+    if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
+        properties["fetch.wait.max.ms"] = 10
     if kafka.group_protocol == "classic":
         properties["partition.assignment.strategy"] = "cooperative-sticky"
         properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
