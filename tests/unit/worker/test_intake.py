@@ -259,3 +259,11 @@ def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> 
     assert newer["group.protocol"] == "consumer"
     assert not {"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"} & set(newer)
     assert newer["check.crcs"] is False
+
+
+def test_no_property_of_the_users_commits_in_the_workers_place() -> None:
+    unsafe = {"enable.auto.commit": True, "auto.offset.reset": "latest", "partition.assignment.strategy": "range"}
+    made: Any = {"properties": unsafe}
+    properties = consumer_properties(Settings(fleet="f", kafka=made), "g")
+    assert (properties["enable.auto.commit"], properties["auto.offset.reset"]) == (False, "earliest")
+    assert properties["partition.assignment.strategy"] == "cooperative-sticky"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from penstock_worker.kafka import group_properties
 from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
@@ -245,36 +246,18 @@ class Intake:
 
 
 def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
-    """librdkafka's properties for a group consumer that commits by hand and reads from the earliest record."""
-    kafka = settings.kafka
-    properties: dict[str, Any] = {
-        "bootstrap.servers": kafka.bootstrap_servers,
-        "group.id": group,
-        "group.protocol": kafka.group_protocol,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "enable.partition.eof": False,
-        "check.crcs": True,
+    """librdkafka's properties for a consumer of jobs, which reads from the earliest record."""
+    largest = settings.topics.max_job_bytes
+    tuning = {
         "max.poll.interval.ms": 600_000,
-        # Once the prefetch is full, the default of 1000 stops fetching for a second.
-        "fetch.queue.backoff.ms": 5,
-        "fetch.message.max.bytes": max(settings.topics.max_job_bytes, 1024 * 1024),
+        "fetch.message.max.bytes": max(largest, 1024 * 1024),
         # Else the client hangs up, again and again, on an answer that holds one job of more than its 100 MB.
-        "receive.message.max.bytes": max(100_000_000, settings.topics.max_job_bytes + 1024 * 1024),
-        "queued.max.messages.kbytes": max(settings.worker.prefetch_bytes, settings.topics.max_job_bytes) // 1024,
+        "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),
+        "queued.max.messages.kbytes": max(settings.worker.prefetch_bytes, largest) // 1024,
         # Each message that waits takes some 600 bytes besides its own: so many deliveries keep an engine fed.
         "queued.min.messages": 2 * settings.worker.window * settings.worker.delivery_records,
     }
-    if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
-        properties["fetch.wait.max.ms"] = 10
-    if kafka.group_protocol == "classic":
-        properties |= {
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": int(kafka.session_timeout * 1000),
-            "heartbeat.interval.ms": int(kafka.session_timeout * 1000 / 4),
-        }
-    return properties | dict(kafka.properties)
+    return group_properties(settings, group, reset="earliest", tuning=tuning)
 
 
 def _names(partitions: Iterable[TopicPartition]) -> list[str]:

@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_schemas.settings import Settings
+from penstock_worker.kafka import group_properties
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
@@ -165,33 +166,15 @@ def _offsets(messages: list[Message]) -> Sequence[int]:
 
 def consumer_properties(settings: Settings) -> dict[str, Any]:
     """librdkafka's properties for the projectors' group: nothing is committed, and no offset is made up."""
-    kafka = settings.kafka
     largest = settings.topics.max_outcome_bytes
-    properties: dict[str, Any] = {
+    tuning = {
         "client.id": "penstock-projector",
-        "check.crcs": True,
-        # Once the prefetch is full, the default of 1000 stops fetching for a second.
-        "fetch.queue.backoff.ms": 5,
         "queued.max.messages.kbytes": 4 * 1024,  # a few batches; the default of 64 MiB would be most of the process
         "fetch.message.max.bytes": 512 * 1024,  # a larger record is still fetched, alone
         "fetch.max.bytes": max(8 * 1024 * 1024, largest),
         "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),
-        **kafka.properties,
-        "bootstrap.servers": kafka.bootstrap_servers,
-        "group.id": settings.names.projector_group,
-        "group.protocol": kafka.group_protocol,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "enable.partition.eof": False,
-        # An offset that is not in the log is for us to judge: the client's own answer, the earliest, may mean days of expired
-        # results.
-        "auto.offset.reset": "error",
-        "allow.auto.create.topics": False,
     }
-    if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
-        properties["fetch.wait.max.ms"] = 10
-    if kafka.group_protocol == "classic":
-        properties["partition.assignment.strategy"] = "cooperative-sticky"
-        properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
-        properties["heartbeat.interval.ms"] = int(kafka.session_timeout * 1000 / 4)
-    return properties
+    # An offset that is not in the log is for us to judge: the client's own answer, the earliest, may mean days of expired
+    # results.
+    properties = group_properties(settings, settings.names.projector_group, reset="error", tuning=tuning)
+    return properties | {"allow.auto.create.topics": False}

@@ -272,19 +272,26 @@ def producer_properties(settings: Settings) -> dict[str, Any]:
     """librdkafka's properties for outcomes and letters: idempotent, never giving up, one partitioner for all."""
     outcome_bytes, letter_bytes = settings.topics.max_outcome_bytes, settings.topics.max_job_bytes + LETTER_OVERHEAD
     largest = max(outcome_bytes, letter_bytes) + 64 * 1024
-    return {
-        "bootstrap.servers": settings.kafka.bootstrap_servers,
-        "enable.idempotence": True,
-        "acks": "all",
+    tuning = {
         # Under load outcomes travel together, which halves the broker's work; with nothing to do, wait() sends at once.
         "linger.ms": 2,
-        # The Java client's partitioner: all who write one id must agree on its partition, or first-wins is void.
-        "partitioner": "murmur2_random",
-        # Outcomes wait for their broker as long as it takes; the jobs behind them are not committed meanwhile.
-        "message.timeout.ms": 0,
         "message.max.bytes": min(1_000_000_000, largest),
         # A broker holds whole batches against its topic's limit: many small records must not be refused together.
         "batch.size": min(_BATCH_BYTES, outcome_bytes, letter_bytes),
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": max(256 * 1024, 4 * largest // 1024),
-    } | dict(settings.kafka.properties)
+    }
+    # The user's own properties win over that, and what the promises rest on wins over them.
+    return (
+        tuning
+        | dict(settings.kafka.properties)
+        | {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "enable.idempotence": True,
+            "acks": "all",
+            # The Java client's partitioner: all who write one id must agree on its partition, or first-wins is void.
+            "partitioner": "murmur2_random",
+            # Outcomes wait for their broker as long as it takes; the jobs behind them are not committed meanwhile.
+            "message.timeout.ms": 0,
+        }
+    )

@@ -1,0 +1,41 @@
+"""Owns the properties that a worker's group consumers share: what may be tuned, and what the promises rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from penstock_schemas.settings import Settings
+
+
+def group_properties(
+    settings: Settings, group: str, *, reset: Literal["earliest", "error"], tuning: Mapping[str, Any]
+) -> dict[str, Any]:
+    """librdkafka's properties for a member of ``group`` that commits nothing by itself.
+
+    ``tuning`` is what the member's role likes; the user's own properties win over it, and what the promises rest on
+    wins over both. ``reset`` is what becomes of an offset that is not in the log.
+    """
+    kafka = settings.kafka
+    properties: dict[str, Any] = {
+        "check.crcs": True,
+        # Once the prefetch is full, the default of 1000 stops fetching for a second.
+        "fetch.queue.backoff.ms": 5,
+    }
+    if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
+        properties["fetch.wait.max.ms"] = 10
+    fixed: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "group.id": group,
+        "group.protocol": kafka.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": reset,
+        "enable.partition.eof": False,
+    }
+    if kafka.group_protocol == "classic":
+        properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
+        properties["heartbeat.interval.ms"] = int(kafka.session_timeout * 1000 / 4)
+        fixed["partition.assignment.strategy"] = "cooperative-sticky"
+    return properties | dict(tuning) | dict(kafka.properties) | fixed
