@@ -1,7 +1,9 @@
 """Owns dead letters: records kept for people to look at, mend and redrive.
 
 A letter's value is the job's own bytes, untouched; what happened stands in headers in front of the job's own, which are
-untouched, too. A letter is identified by its job's origin and attempt.
+untouched, too. A letter is identified by its job's origin, generation and attempt: the same failure told twice is one letter.
+
+The topic also holds records of who redrove which letter; those have no body and the header ``penstock-redriven``.
 """
 
 from __future__ import annotations
@@ -9,23 +11,46 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from penstock_schemas.errors import JobError
 from penstock_schemas.headers import PENSTOCK_ATTEMPT, PENSTOCK_GENERATION, PENSTOCK_ID, Header, first_values, rfc3339
-from penstock_schemas.text import MAX_MESSAGE
+from penstock_schemas.retries import (
+    ERROR,
+    ERROR_CODE,
+    FAILURES,
+    FIRST_FAILURE,
+    MODEL,
+    MODEL_VERSION,
+    ORIGIN,
+    ORIGIN_TIMESTAMP,
+    WORKER,
+    Tries,
+    build_tries_headers,
+    encode_headers,
+    number,
+    parse_failures,
+)
 
-ORIGIN: Final = "penstock-origin"
-ORIGIN_TIMESTAMP: Final = "penstock-origin-timestamp"
-ERROR_CODE: Final = "penstock-error-code"
-ERROR: Final = "penstock-error"
-WORKER: Final = "penstock-worker"
 TIME: Final = "penstock-time"
 EVIDENCE: Final = "penstock-evidence"
+BATCH_ROWS: Final = "penstock-batch-rows"
 DIGEST: Final = "penstock-digest"
 SIZE: Final = "penstock-size"
+NULL: Final = "penstock-null"
+"""The job's record had no value (a null); the letter's is empty."""
 DROPPED_HEADERS: Final = "penstock-dropped-headers"
 GAP: Final = "penstock-gap"
+REDRIVEN: Final = "penstock-redriven"
+"""In a record of the dead-letter topic: the identity of the letter that was redriven. In a job's: the same."""
+REDRIVEN_BY: Final = "penstock-redriven-by"
+
+LETTER_HEADERS: Final = frozenset(
+    {PENSTOCK_ID, PENSTOCK_GENERATION, PENSTOCK_ATTEMPT, ORIGIN, ORIGIN_TIMESTAMP, ERROR_CODE, ERROR, WORKER, MODEL}
+    | {MODEL_VERSION, FIRST_FAILURE, FAILURES, TIME, EVIDENCE, BATCH_ROWS, DIGEST, SIZE, NULL, DROPPED_HEADERS, GAP}
+    | {REDRIVEN, REDRIVEN_BY}
+)
+"""Every header that is ours; the first of each name in a letter, and all that follow them are the job's own."""
 
 _RECORD_OVERHEAD: Final = 128
 """What Kafka adds to a record and its batch, rounded up."""
@@ -59,131 +84,122 @@ class LetterFacts:
     error: str | None
     worker: str | None
     time: str | None
+    model: str | None
+    model_version: str | None
+    first_failure: str | None
+    failures: tuple[dict[str, Any], ...]
+    """Every failed try, oldest first: attempt, code, error, time, worker, model, version."""
     evidence: str | None
     """What the worker saw, such as the end of a traceback."""
+    batch_rows: int | None
+    """Rows of the batch that the job was last run in."""
     digest: str | None
     """SHA-256 in hex of a body that was too large to keep."""
     size: int | None
     """Bytes of a body that was too large to keep."""
+    is_null: bool
+    """Whether the job's record had no value at all."""
     gap: tuple[int, int] | None
-    """First and last offset of records that were gone before anyone read them."""
+    """First and last offset of records that were gone, or could not be read, before anyone had read them."""
+    redriven: str | None
+    """The identity of the letter that this record says was redriven: it is no letter itself."""
+    redriven_by: str | None
 
-
-def build_letter_headers(
-    *,
-    job_id: bytes,
-    origin: str,
-    origin_timestamp_ms: int,
-    attempt: int,
-    error: JobError,
-    worker: str,
-    time_ms: int,
-    evidence: str = "",
-    generation: int = 0,
-    original: Sequence[Header] = (),
-) -> list[Header]:
-    """A letter's headers: ours first, so that they count, then the job's own. ``origin`` is topic-partition-offset."""
-    ours = {
-        PENSTOCK_ID: job_id.decode("ascii", "replace"),
-        ORIGIN: origin,
-        ORIGIN_TIMESTAMP: str(origin_timestamp_ms),
-        PENSTOCK_GENERATION: str(generation),
-        PENSTOCK_ATTEMPT: str(attempt),
-        ERROR_CODE: error.code.value,
-        ERROR: error.message[:MAX_MESSAGE],
-        WORKER: worker,
-        TIME: rfc3339(time_ms),
-        **({EVIDENCE: evidence} if evidence else {}),
-    }
-    return [*_encoded(ours), *original]
+    @property
+    def identity(self) -> str | None:
+        """What tells one letter from another: origin, generation and attempt. None where the letter does not say."""
+        return None if self.origin is None else f"{self.origin}/{self.generation}/{self.attempt}"
 
 
 def build_letter(
-    value: bytes,
+    value: bytes | None,
     *,
     max_bytes: int,
     job_id: bytes,
-    origin: str,
-    origin_timestamp_ms: int,
-    attempt: int,
+    tries: Tries,
     error: JobError,
     worker: str,
     time_ms: int,
     evidence: str = "",
-    generation: int = 0,
-    original: Sequence[Header] = (),
+    batch_rows: int = 0,
 ) -> Letter:
-    """The letter for a job of these bytes.
+    """The letter for a job of these bytes, whose last try is among ``tries.failures``.
 
     Where it would be larger than ``max_bytes``, the body gives way to its digest and size, and if that is not enough, the
     job's own headers to their number: a letter can never block a partition.
     """
-    headers = build_letter_headers(
-        job_id=job_id,
-        origin=origin,
-        origin_timestamp_ms=origin_timestamp_ms,
-        attempt=attempt,
-        error=error,
-        worker=worker,
-        time_ms=time_ms,
-        evidence=evidence,
-        generation=generation,
-        original=original,
-    )
-    letter = Letter(job_id, value, headers)
+    texts = build_tries_headers(tries, job_id=job_id, error=error, worker=worker) | {TIME: rfc3339(time_ms)}
+    texts |= {EVIDENCE: evidence} if evidence else {}
+    texts |= {BATCH_ROWS: str(batch_rows)} if batch_rows else {}
+    texts |= {NULL: "1"} if value is None else {}
+    body = value or b""
+    letter = Letter(job_id, body, [*encode_headers(texts), *tries.original])
     if letter.size <= max_bytes:
         return letter
-    ours = headers[: len(headers) - len(original)]
-    ours += _encoded({DIGEST: hashlib.sha256(value).hexdigest(), SIZE: str(len(value))})
-    letter = Letter(job_id, b"", [*ours, *original])
+    texts |= {DIGEST: hashlib.sha256(body).hexdigest(), SIZE: str(len(body))}
+    letter = Letter(job_id, b"", [*encode_headers(texts), *tries.original])
     if letter.size <= max_bytes:
         return letter
-    return Letter(job_id, b"", [*ours, *_encoded({DROPPED_HEADERS: str(len(original))})])
+    return Letter(job_id, b"", encode_headers(texts | {DROPPED_HEADERS: str(len(tries.original))}))
 
 
-def build_gap_letter(*, topic: str, partition: int, first: int, last: int, worker: str, time_ms: int) -> Letter:
-    """The letter for records ``first`` to ``last`` of a partition, which were gone or unreadable before anyone read them."""
-    place = f"offsets {first} to {last} of {topic}, partition {partition}"
+def build_gap_letter(*, topic: str, partition: int, first: int, last: int, reason: str, worker: str, time_ms: int) -> Letter:
+    """The letter for records ``first`` to ``last`` of a partition, which nobody has read; ``reason`` says why."""
     headers = {
         ORIGIN: f"{topic}-{partition}-{first}",
         GAP: f"{first}-{last}",
-        ERROR: f"{place} could not be read: deleted by retention before a worker came to them, or damaged",
+        ERROR: f"offsets {first} to {last} of {topic}, partition {partition}, could not be read: {reason}",
         WORKER: worker,
         TIME: rfc3339(time_ms),
     }
-    return Letter(None, b"", list(_encoded(headers)))
+    return Letter(None, b"", list(encode_headers(headers)))
+
+
+def build_redriven(identity: str, *, by: str, time_ms: int, generation: int) -> Letter:
+    """The record that letter ``identity`` was redriven as ``generation``; ``by`` says who did it."""
+    texts = {REDRIVEN: identity, REDRIVEN_BY: by, TIME: rfc3339(time_ms), PENSTOCK_GENERATION: str(generation)}
+    return Letter(None, b"", list(encode_headers(texts)))
 
 
 def parse_letter(headers: Iterable[Header]) -> LetterFacts:
     """Read a letter's headers. Never raises; a header that makes no sense counts as absent."""
     found = {name: value.decode("utf-8", "replace") for name, value in first_values(headers).items()}
     first, _, last = found.get(GAP, "").partition("-")
-    ends = _number(first), _number(last)
-    generation, attempt = _number(found.get(PENSTOCK_GENERATION)), _number(found.get(PENSTOCK_ATTEMPT))
+    ends = number(first), number(last)
     return LetterFacts(
         id=found.get(PENSTOCK_ID),
         origin=found.get(ORIGIN),
-        origin_timestamp_ms=_number(found.get(ORIGIN_TIMESTAMP)),
-        generation=generation or 0,
-        attempt=attempt or 1,
+        origin_timestamp_ms=number(found.get(ORIGIN_TIMESTAMP)),
+        generation=number(found.get(PENSTOCK_GENERATION)) or 0,
+        attempt=number(found.get(PENSTOCK_ATTEMPT)) or 1,
         error_code=found.get(ERROR_CODE),
         error=found.get(ERROR),
         worker=found.get(WORKER),
         time=found.get(TIME),
+        model=found.get(MODEL),
+        model_version=found.get(MODEL_VERSION),
+        first_failure=found.get(FIRST_FAILURE),
+        failures=parse_failures(found.get(FAILURES)),
         evidence=found.get(EVIDENCE),
+        batch_rows=number(found.get(BATCH_ROWS)),
         digest=found.get(DIGEST),
-        size=_number(found.get(SIZE)),
+        size=number(found.get(SIZE)),
+        is_null=NULL in found,
         gap=None if ends[0] is None or ends[1] is None else (ends[0], ends[1]),
+        redriven=found.get(REDRIVEN),
+        redriven_by=found.get(REDRIVEN_BY),
     )
 
 
-def _encoded(headers: dict[str, str]) -> list[Header]:
-    return [(name, text.encode("utf-8", "replace")) for name, text in headers.items()]
+def own_headers(headers: Sequence[Header]) -> list[Header]:
+    """The job's own headers of a letter: what follows ours, which come first and each once."""
+    seen: set[str] = set()
+    for at, (name, _) in enumerate(headers):
+        if name not in LETTER_HEADERS or name in seen:
+            return list(headers[at:])
+        seen.add(name)
+    return []
 
 
 def _headers_size(headers: Iterable[Header]) -> int:
     return sum(len(name.encode("utf-8", "replace")) + len(value or b"") + _HEADER_OVERHEAD for name, value in headers)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 19 else None

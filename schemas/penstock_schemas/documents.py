@@ -14,11 +14,13 @@ from typing import Any, Final
 
 from penstock_schemas import CONTRACT_VERSION
 from penstock_schemas.datatypes import DATATYPES
+from penstock_schemas.dead import LETTER_HEADERS
 from penstock_schemas.errors import ErrorCode
 from penstock_schemas.ids import ID_REGEX
-from penstock_schemas.names import CLIENT_ID_PATTERN, FLEET_PATTERN, RETRY_TIERS
+from penstock_schemas.names import CLIENT_ID_PATTERN, DEFAULT_TIERS, FLEET_PATTERN, tier_seconds
 from penstock_schemas.outcomes import STATUSES
 from penstock_schemas.requests import MAX_MODEL_NAME, MAX_NAME, MAX_TIMEOUT_US
+from penstock_schemas.retries import RETRY_HEADERS
 
 Document = dict[str, Any]
 
@@ -88,8 +90,10 @@ def outcome_schema() -> Document:
 def asyncapi_document() -> Document:
     """The AsyncAPI 3 document, seen from the fleet: it receives jobs and sends outcomes."""
     retries = {
-        f"retry-{tier}": _channel(f"{{fleet}}.retry.{tier}", "job", f"Jobs that wait {delay:g} s before they are tried again.")
-        for tier, delay in RETRY_TIERS.items()
+        f"retry-{tier}": _channel(
+            f"{{fleet}}.retry.{tier}", "job", f"Jobs that wait {tier_seconds(tier):g} s before they are tried again."
+        )
+        for tier in DEFAULT_TIERS
     }
     queue = {"description": "A further jobs topic, so that slow models do not hold up fast ones."}
     return {
@@ -245,18 +249,17 @@ def _job_headers() -> Document:
             "penstock-id": _id_schema("The job id, in retries and redrives."),
             "penstock-generation": {"type": "string", "pattern": r"^\d{1,10}$"},
             "penstock-attempt": {"type": "string", "pattern": r"^\d{1,10}$"},
+            **dict.fromkeys(sorted(RETRY_HEADERS), text),
         },
     }
 
 
 def _letter_headers() -> Document:
-    names = ("id", "origin", "origin-timestamp", "generation", "attempt", "error-code", "error", "worker", "time")
-    more = ("digest", "size", "dropped-headers", "gap")
     return {
         "type": "object",
         "description": "Before the job's own headers. digest and size: of a body too large to keep. gap: offsets nobody read.",
-        "required": ["penstock-origin", "penstock-time"],
-        "properties": {f"penstock-{name}": {"type": "string"} for name in (*names, *more)},
+        "required": ["penstock-time"],
+        "properties": {name: {"type": "string"} for name in sorted(LETTER_HEADERS)},
     }
 
 

@@ -10,8 +10,16 @@ FLEET_PATTERN: Final = re.compile(r"[a-z0-9-]{1,32}")
 QUEUE_PATTERN: Final = re.compile(r"[a-z0-9-]{1,32}")
 CLIENT_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-RETRY_TIERS: Final = {"10s": 10.0, "1m": 60.0, "10m": 600.0}
-"""Retry tiers in order: the topic's suffix and its delay in seconds."""
+TIER_REGEX: Final = r"[1-9][0-9]{0,4}[smh]"
+DEFAULT_TIERS: Final = ("10s", "1m", "10m")
+"""Retry tiers in order: each is its topic's suffix, and says its delay."""
+
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def tier_seconds(tier: str) -> float:
+    """The delay of a retry tier, in seconds: ``10s``, ``1m`` and ``2h`` are 10, 60 and 7200."""
+    return int(tier[:-1]) * _UNITS[tier[-1]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from penstock_schemas.names import RETRY_TIERS, Names
+from penstock_schemas.names import DEFAULT_TIERS, TIER_REGEX, Names, tier_seconds
 
 MIB = 1024 * 1024
 DAY = 86_400.0
@@ -91,6 +91,11 @@ class ModelSettings(_Section):
         default=None, description="Pre- and post-processing, module:Class."
     )
     allow_non_finite: bool = Field(default=False, description="Let NaN and infinity in and out (out only in binary).")
+    timeout: float = Field(
+        default=120.0, gt=0, le=86_400, description="Longest that one call may run before its engine is killed."
+    )
+    attempts: int | None = Field(default=None, ge=1, le=20, description="Tries that a job has; unset: retry.attempts.")
+    first_tier: str | None = Field(default=None, description="Tier of a job's first retry; unset: the first of retry.tiers.")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -99,6 +104,34 @@ class ModelSettings(_Section):
             raise ValueError(
                 f"allowed_batch_sizes {sizes} must rise without repeats and end with max_batch_rows ({self.max_batch_rows})"
             )
+        return self
+
+
+class RetrySettings(_Section):
+    """When a job that failed for a passing reason is tried again."""
+
+    tiers: list[Annotated[str, StringConstraints(pattern=rf"^{TIER_REGEX}$")]] = Field(
+        default_factory=lambda: list(DEFAULT_TIERS),
+        min_length=1,
+        max_length=8,
+        description="Delays of the first, second, … retry, each a topic <fleet>.retry.<tier>; the last one repeats.",
+    )
+    attempts: int = Field(default=4, ge=1, le=20, description="Tries that a job has, the first one included.")
+    model_grace: float = Field(
+        default=600.0, ge=0, le=DAY, description="How long a job waits for a version that is not served, at no attempt."
+    )
+    breaker_grace: float = Field(
+        default=3600.0, ge=0, le=7 * DAY, description="How long a job waits for a model that fails every job, at no attempt."
+    )
+    breaker_failures: int = Field(
+        default=100, ge=1, description="So many failed jobs of a model in a row, over breaker_seconds or more, and it rests."
+    )
+    breaker_seconds: float = Field(default=10.0, ge=0, le=3600, description="How long such a row must last at least.")
+
+    @model_validator(mode="after")
+    def _tiers_differ(self) -> Self:
+        if len(set(self.tiers)) != len(self.tiers):
+            raise ValueError(f"tiers {self.tiers} name one twice")
         return self
 
 
@@ -131,6 +164,13 @@ class WorkerSettings(_Section):
         default=8 * MIB, ge=64 * 1024, le=512 * MIB, description="Most bytes in one delivery, above one record."
     )
     prefetch_bytes: int = Field(default=32 * MIB, ge=64 * 1024, description="Most bytes that the Kafka client reads ahead.")
+    spare: Literal["imported", "loaded", "none"] = Field(
+        default="imported",
+        description="A second engine process for each device, to take over: libraries imported, or models loaded, too.",
+    )
+    engine_memory: int | None = Field(
+        default=None, ge=64 * MIB, description="An engine that takes more bytes of its own is killed; unset: no limit."
+    )
     shutdown_grace: float = Field(default=30.0, ge=0, le=3600, description="How long SIGTERM waits for what is in flight.")
     revoke_grace: float = Field(default=5.0, ge=0, le=60, description="How long a revoked partition may hold up a rebalance.")
     metrics_port: int | None = Field(
@@ -158,6 +198,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
     topics: TopicSettings = Field(default_factory=TopicSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Declared models by name.")
@@ -173,13 +214,29 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _outcomes_outlive_jobs(self) -> Self:
         """I2 needs every outcome to stay in its topic as long as its job may still run, and its result be readable."""
-        needed = self.result_ttl + self.topics.jobs_retention + sum(RETRY_TIERS.values())
+        needed = self.result_ttl + self.topics.jobs_retention + self.longest_delay
         if self.topics.outcomes_retention < needed:
             raise ValueError(
                 f"topics.outcomes_retention is {self.topics.outcomes_retention:g} s, less than result_ttl + "
                 f"topics.jobs_retention + all retry delays = {needed:g} s: set it to that or more"
             )
         return self
+
+    @model_validator(mode="after")
+    def _first_tiers_exist(self) -> Self:
+        for name, model in self.models.items():
+            if model.first_tier is not None and model.first_tier not in self.retry.tiers:
+                known = ", ".join(self.retry.tiers)
+                raise ValueError(f"models.{name}.first_tier is {model.first_tier!r}, which is none of retry.tiers: {known}")
+        return self
+
+    @property
+    def longest_delay(self) -> float:
+        """How long retries can hold a job back at most, all waits together, in seconds."""
+        delays = [tier_seconds(tier) for tier in self.retry.tiers]
+        attempts = max([self.retry.attempts, *(model.attempts or 1 for model in self.models.values())])
+        tries = sum(delays[min(number, len(delays) - 1)] for number in range(attempts - 1))
+        return tries + self.retry.model_grace + self.retry.breaker_grace + 2 * max(delays)
 
     @property
     def names(self) -> Names:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from penstock_schemas.names import RETRY_TIERS
-
 if TYPE_CHECKING:  # pydantic is not for whoever only wants the names
     from collections.abc import Iterable, Mapping
 
@@ -82,7 +80,7 @@ def wanted_topics(settings: Settings, brokers: int) -> list[WantedTopic]:
     topics, names = settings.topics, settings.names
     replication = topics.replication or (3 if brokers >= 3 else 1)
     common = {**_COMMON, "min.insync.replicas": "2" if replication >= 3 else "1"}
-    retry_life = topics.jobs_retention + sum(RETRY_TIERS.values())
+    retry_life = topics.jobs_retention + settings.longest_delay
     letter_bytes = topics.max_job_bytes + LETTER_OVERHEAD
 
     def wanted(name: str, kind: Kind, partitions: int, retention: float, size: int, more: Mapping[str, str]) -> WantedTopic:
@@ -100,7 +98,7 @@ def wanted_topics(settings: Settings, brokers: int) -> list[WantedTopic]:
         wanted(names.outcomes, "outcomes", topics.outcome_partitions, topics.outcomes_retention, topics.max_outcome_bytes, {}),
         *(
             wanted(names.retry(tier), "retry", topics.job_partitions, retry_life, letter_bytes, _BOMB_PROOF)
-            for tier in RETRY_TIERS
+            for tier in settings.retry.tiers
         ),
         # One partition: letters are few and read by people, who want them in order.
         wanted(names.dead, "dead", 1, topics.dead_retention, letter_bytes, _BOMB_PROOF),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from penstock_schemas.documents import asyncapi_document, documents, job_schema,
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.headers import build_job_headers
 from penstock_schemas.jobs import JobDecoder, Records, Request, encode_job
-from penstock_schemas.names import RETRY_TIERS, Names
+from penstock_schemas.names import DEFAULT_TIERS, Names
 from penstock_schemas.outcomes import Timings, encode_failed, encode_succeeded
+from penstock_schemas.retries import Tries, build_retry_headers
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 JOB = jsonschema.Draft7Validator(job_schema())
@@ -121,7 +123,7 @@ def test_it_lists_every_topic_that_there_is() -> None:
     channels = asyncapi_document()["channels"].values()
     addresses = {channel["address"].format(fleet="penstock", queue="slow") for channel in channels}
     names = Names("penstock")
-    retries = {names.retry(tier) for tier in RETRY_TIERS}
+    retries = {names.retry(tier) for tier in DEFAULT_TIERS}
     assert addresses == {names.jobs(), names.jobs("slow"), names.outcomes, names.dead, *retries}
     for channel in channels:
         assert {f"{{{name}}}" for name in channel["parameters"]} == {
@@ -144,12 +146,15 @@ def test_our_headers_are_valid() -> None:
     )
     _check_headers(messages["job"]["headers"], built)
     error = JobError(ErrorCode.MODEL_ERROR, "a sentence")
+    tries = Tries("t-0-1", 0, 2, 1, 1, 30.0, original=[("big", b"x" * 2000)])
+    tries = tries.failed(error, time_ms=0, worker="w", model="m", version="1")
+    retry = build_retry_headers(replace(tries, original=[]), job_id=b"a", error=error, worker="w", due_ms=0)
+    _check_headers(messages["job"]["headers"], retry)
     letter = build_letter(
-        b"x" * 5000, max_bytes=2000, job_id=b"a", origin="t-0-1", origin_timestamp_ms=0, attempt=1, error=error,
-        worker="w", time_ms=0, original=[("big", b"x" * 2000)],
+        b"x" * 5000, max_bytes=2000, job_id=b"a", tries=tries, error=error, worker="w", time_ms=0, evidence="e", batch_rows=3,
     )  # fmt: skip
     _check_headers(messages["letter"]["headers"], letter.headers)
-    gap = build_gap_letter(topic="t", partition=0, first=1, last=2, worker="w", time_ms=0)
+    gap = build_gap_letter(topic="t", partition=0, first=1, last=2, reason="r", worker="w", time_ms=0)
     _check_headers(messages["letter"]["headers"], gap.headers)
 
 

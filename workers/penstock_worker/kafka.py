@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from confluent_kafka import KafkaError
 
 if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
+
+UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
+"""Errors in a record's place that say that it is damaged."""
 
 
 def group_properties(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter as Counted
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -83,12 +84,19 @@ class WorkerMetrics:
         self.rows = Counter("penstock_rows", "Rows that went through a model.", ["model", "version"], registry=self.registry)
         self.batches = Counter("penstock_batches", "Batches that were run.", ["model", "version"], registry=self.registry)
         self.restarts = Counter("penstock_engine_restarts", "Engines that died and were started again.", registry=self.registry)
+        self.retries = Counter("penstock_retries", "Jobs given another try later, by error.", ["code"], registry=self.registry)
+        self.takeovers = Histogram(
+            "penstock_engine_takeover_seconds",
+            "From an engine's death until the next one serves.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.gaps = Counter("penstock_gap_records", "Jobs that retention deleted unread.", registry=self.registry)
         self.in_flight = Gauge("penstock_jobs_in_flight", "Jobs taken in and not settled.", registry=self.registry)
         self.partitions = Gauge("penstock_partitions", "Job partitions assigned.", registry=self.registry)
         self.stages = BatchHistogram("penstock_stage_seconds", "Time of jobs by stage of their way.", SECONDS, self.registry)
         self.batch_rows = BatchHistogram("penstock_batch_rows", "Rows in a batch.", ROWS, self.registry)
-        self.totals = {"jobs": 0, "failed": 0, "batches": 0, "rows": 0}
+        self.totals = {"jobs": 0, "failed": 0, "retried": 0, "batches": 0, "rows": 0}
         """The same for the summary line in the log, since the start."""
 
     def batch(self, figures: Stats) -> None:
@@ -104,14 +112,19 @@ class WorkerMetrics:
             self.stages.observe(model, stage, np.array([time_us / 1e6]))
         self.batch_rows.observe(model, "infer", np.array([float(figures.rows)]))
 
-    def answered(self, jobs: int, codes: list[str]) -> None:
-        """Count ``jobs`` outcomes, of which as many as there are ``codes`` did not succeed."""
-        self.totals["jobs"] += jobs
-        self.totals["failed"] += len(codes)
+    def answered(self, jobs: int, codes: list[str], retried: Mapping[str, int]) -> None:
+        """Count ``jobs`` answers: as many as there are ``codes`` failed, and of those some are ``retried``, by code."""
+        later = sum(retried.values())
+        self.totals["jobs"] += jobs - later
+        self.totals["failed"] += len(codes) - later
+        self.totals["retried"] += later
         if jobs > len(codes):
             self.outcomes.labels("").inc(jobs - len(codes))
-        for code in codes:
-            self.outcomes.labels(code).inc()
+        for code, count in Counted(codes).items():
+            if count > retried.get(code, 0):
+                self.outcomes.labels(code).inc(count - retried.get(code, 0))
+        for code, count in retried.items():
+            self.retries.labels(code).inc(count)
 
 
 class ProjectorMetrics:

@@ -10,29 +10,27 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import structlog
 
-from penstock_schemas.jobs import JobDecoder
+from penstock_worker.caution import Caution
 from penstock_worker.engine.pool import Pool, WorkerFailedError
-from penstock_worker.intake.consumer import Gap, Intake
-from penstock_worker.intake.cut import cut
-from penstock_worker.intake.delivery import Delivery, runs
+from penstock_worker.intake.clock import BrokerClock
+from penstock_worker.intake.consumer import Fetched, Intake
 from penstock_worker.intake.ledger import Ledger, TopicPartition
-from penstock_worker.limits import limits_of
+from penstock_worker.intake.taking import Limits, Taking
+from penstock_worker.settle.breaker import Breaker
+from penstock_worker.settle.outbox import Outbox
 from penstock_worker.settle.publisher import Publisher
-from penstock_worker.settle.reject import reject
+from penstock_worker.settle.settler import Settler
 from penstock_worker.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from confluent_kafka import Message
-    from numpy.typing import NDArray
-
-    from penstock_schemas.errors import JobError
     from penstock_schemas.settings import Settings
-    from penstock_worker.engine.wire import Answer
+    from penstock_worker.intake.delivery import Delivery
+    from penstock_worker.intake.gate import Hold
+    from penstock_worker.intake.placing import Start
     from penstock_worker.metrics import WorkerMetrics
 
 _IDLE_POLL: Final = 0.1
@@ -52,13 +50,21 @@ class Worker:
         self._metrics = metrics
         self._log = structlog.get_logger("penstock.worker")
         self._ledger = Ledger()
-        self._decoder = JobDecoder(limits_of(settings))
-        self._publisher = Publisher(settings, worker_id)
-        self._intake = Intake(settings, self)
-        self._pool = Pool(settings, devices, self, metrics)
+        self._clock = BrokerClock()
+        self._breaker = Breaker(settings.retry.breaker_failures, settings.retry.breaker_seconds)
+        self._outbox = Outbox(settings)
+        self._publisher = Publisher(settings, worker_id, self._outbox, self._breaker, self._clock.now_ms)
+        self._intake = Intake(settings, self, self._clock)
+        settler = Settler(settings, self._publisher, self._breaker, metrics)
+        self._pool = Pool(settings, devices, settler, metrics)
+        self._caution = Caution(self, settler, settings.worker.delivery_records)
+        limits = Limits(self._intake.topics, settings.worker.delivery_bytes)
+        self._taking = Taking(limits, self._ledger, self._caution, self._missing)
         self._summary = Summary(metrics, time.monotonic)
         self._full_since: float | None = None
         self._commit_due = 0.0
+        self._came = False
+        """Whether partitions came of which nothing was taken yet."""
         self._turned_at = time.monotonic()
         self._draining = False
         self._ends_at = math.inf
@@ -79,9 +85,12 @@ class Worker:
             return problem
         if not self._intake.joined:
             return "has not joined the consumer group yet"
-        if self._publisher.full:
+        if self._outbox.full:
             return "Kafka takes no outcomes for now"
-        return "no Kafka broker can be reached" if self._intake.down else None
+        if self._intake.health.down:
+            return "no Kafka broker can be reached"
+        failing = self._breaker.unready()
+        return f"every job of {', '.join(failing)} fails" if failing else None
 
     def run(self, stopping: Callable[[], bool], all_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
         """Work until ``stopping``; then drain, commit and leave.
@@ -108,55 +117,77 @@ class Worker:
 
     # The intake's owner.
 
-    def assigned(self, partitions: Mapping[TopicPartition, int | None], gaps: list[Gap]) -> None:
+    def assigned(self, partitions: Mapping[TopicPartition, Start]) -> None:
         """Begin an epoch of each partition; record what was deleted before anyone read it."""
-        for partition, first in partitions.items():
-            self._ledger.assign(partition, first)
-        for partition, first, last in gaps:
-            self._gap(partition, first, last)
+        self._came = True
+        for partition, start in partitions.items():
+            self._ledger.assign(partition, start.offset, start.left.takeovers)
+            if start.gap is not None:
+                self._gap(partition, *start.gap, "retention deleted them before a worker came to them")
+            if self._caution.assigned(partition, start):
+                self._log.error(
+                    "owners of a partition ended without a word over what is at one offset; it is run job by job",
+                    topic=partition[0],
+                    partition=partition[1],
+                    offset=start.offset,
+                    owners=start.left.takeovers,
+                )
 
     def revoking(self, partitions: list[TopicPartition]) -> None:
         """Settle what can be within the grace, commit it, and forget the rest: the next owner repeats that."""
         mine = set(partitions)
-        dropped = self._pool.drop(mine)  # these are never settled here: waiting for them would use up all of the grace
+        # These are never settled here: waiting for them would use up all of the grace.
+        dropped = self._pool.drop(mine) + self._caution.drop(mine)
         deadline = min(time.monotonic() + self._settings.worker.revoke_grace, self._ends_at)
         while self._ledger.unsettled(mine) > dropped and time.monotonic() < deadline:
             self._turn(_BUSY_WAIT)
-        self._intake.commit(self._ledger.committable(), wait=True)
+        self._intake.commit(self._ledger.marks(partitions), wait=True, state="shut")
         for partition in partitions:
             self._ledger.revoke(partition)
 
     def lost(self, partitions: list[TopicPartition]) -> None:
         """Forget them: what is with an engine is published all the same, and never committed."""
         self._pool.drop(set(partitions))
+        self._caution.drop(set(partitions))
         for partition in partitions:
             self._ledger.revoke(partition)
 
-    # The pool's settler.
+    # What is done with dangerous jobs.
 
-    def settle(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64]) -> None:
-        """Publish what an engine answered."""
-        self._publisher.publish(delivery, answer, indices)
-        self._metrics.answered(
-            len(indices), [failure.code for failure in answer.failures.values()] + ["deadline_exceeded"] * answer.expired
-        )
+    def announce(self, partition: TopicPartition, offset: int) -> bool:
+        """Say in a commit that the job at ``offset`` is run alone; not before all that precedes it is settled."""
+        marks = self._ledger.marks([partition])
+        at = marks.get(partition)
+        return at is not None and at.offset == offset and self._intake.commit(marks, wait=True, state="alone")
 
-    def end(self, delivery: Delivery, indices: Sequence[int], error: JobError) -> None:
-        """Publish the end of jobs that no engine answers."""
-        self.settle(delivery, reject(delivery, indices, error, self._decoder), np.array(indices, np.int64))
+    def run_alone(self, delivery: Delivery) -> None:
+        """Give a dangerous job to an engine."""
+        self._pool.add(delivery)
+
+    def commit_now(self) -> None:
+        """Commit what is settled, and wait for the broker."""
+        self._commit(wait=True)
+
+    def hold(self, hold: Hold) -> None:
+        """Leave a partition alone for a while."""
+        self._intake.hold(hold)
+
+    def release(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch partitions again."""
+        self._intake.release(partitions)
 
     # One turn of the loop, from Kafka to Kafka.
 
     def _step(self) -> None:
         """Take in what there is room for, hand it on, take answers, settle, commit."""
-        room = self._pool.hungry and not self._publisher.full
+        room = self._pool.hungry and not self._outbox.full
         if room:
             self._full_since = None
             self._intake.resume()
-            idle = not self._pool.busy and not self._publisher.unconfirmed
+            idle = not self._pool.busy and not self._outbox.unconfirmed and not self._caution.busy
             self._take(self._intake.poll(_IDLE_POLL if idle else 0, self._settings.worker.delivery_records))
-            if not self._pool.busy and self._publisher.unconfirmed:
-                self._publisher.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
+            if not self._pool.busy and self._outbox.unconfirmed:
+                self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         else:
             self._poll_full()
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
@@ -179,50 +210,52 @@ class Worker:
 
     def _turn(self, timeout: float) -> None:
         """Hand on, listen up to ``timeout`` seconds, publish: the part of a step that takes nothing in."""
-        self._turned_at = time.monotonic()
-        if self._publisher.full:  # what the engines answer would pile up here: they wait, too, and all before them
-            self._publisher.wait(timeout)
+        now = self._turned_at = time.monotonic()
+        if self._outbox.full:  # what the engines answer would pile up here: they wait, too, and all before them
+            self._outbox.wait(timeout)
         else:
+            self._pool.blocked = self._breaker.blocked(now)
+            self._caution.turn()
             self._pool.turn(timeout)
-            self._publisher.poll()
-        if self._publisher.fatal is not None:
-            raise WorkerFailedError(f"the Kafka producer can publish nothing more: {self._publisher.fatal}")
-        if self._intake.fatal is not None:
-            raise WorkerFailedError(f"the Kafka consumer can read nothing more: {self._intake.fatal}")
+            self._outbox.poll()
+        if self._intake.needs_time:
+            self._clock.asking()
+            self._publisher.probe(self._clock.told)
+        if self._outbox.fatal is not None:
+            raise WorkerFailedError(f"the Kafka producer can publish nothing more: {self._outbox.fatal}")
+        if self._intake.health.fatal is not None:
+            raise WorkerFailedError(f"the Kafka consumer can read nothing more: {self._intake.health.fatal}")
 
-    def _take(self, messages: list[Message]) -> None:
-        """Enter messages in the ledger, run by run, and let them wait for an engine."""
-        if not messages:
-            return
-        for delivery in cut(messages, self._intake.topics, self._settings.worker.delivery_bytes):
-            stretches = runs(delivery.partitions)
-            for begin, end in stretches:
-                partition = (delivery.topic, int(delivery.partitions[begin]))
-                missing = self._ledger.skipped(partition, int(delivery.offsets[begin]))
-                if missing is not None and (self._intake.low_watermark(partition) or 0) > missing[0]:
-                    self._gap(partition, *missing)
-                delivery.entries.append(self._ledger.open(partition, int(delivery.offsets[end - 1]), end - begin))
-            if len(stretches) > 1:
-                lengths = [end - begin for begin, end in stretches]
-                delivery.which = np.repeat(np.arange(len(stretches), dtype=np.int32), lengths)
+    def _take(self, fetched: Fetched) -> None:
+        """Enter what was fetched in the ledger, and let it wait for an engine."""
+        if self._came and (fetched.jobs or fetched.retries):
+            self._came = False
+            self._commit(wait=True)  # if this is the end of us, who comes next should know that we were here
+        for delivery in self._taking.take(fetched):
             self._pool.add(delivery)
 
-    def _commit(self) -> None:
-        now = time.monotonic()
-        if now >= self._commit_due:
-            self._commit_due = now + _COMMIT_EVERY
-            if self._intake.commit_failed:
-                self._intake.commit_failed = False
-                self._ledger.recommit()
-            self._intake.commit(self._ledger.committable())
+    def _missing(self, partition: TopicPartition, first: int, last: int) -> None:
+        """Offsets were passed over; those of transactions' marks held no record."""
+        reason = self._intake.missing(partition, first, last)
+        if reason is not None:
+            self._gap(partition, first, last, reason)
 
-    def _gap(self, partition: TopicPartition, first: int, last: int) -> None:
-        """Count, alarm and record a range that retention deleted unread; the position waits for the letter."""
+    def _commit(self, *, wait: bool = False) -> None:
+        now = time.monotonic()
+        if wait or now >= self._commit_due:
+            self._commit_due = now + _COMMIT_EVERY
+            if self._intake.health.commit_failed:
+                self._intake.health.commit_failed = False
+                self._ledger.recommit()
+            self._intake.commit(self._ledger.committable(), wait=wait)
+
+    def _gap(self, partition: TopicPartition, first: int, last: int, reason: str) -> None:
+        """Count, alarm and record a range that nobody has read; the position waits for the letter."""
         self._metrics.gaps.inc(last - first + 1)
         self._log.error(
-            "jobs were deleted unread by retention", topic=partition[0], partition=partition[1], first=first, last=last
+            "jobs could not be read", topic=partition[0], partition=partition[1], first=first, last=last, reason=reason
         )
-        self._publisher.gap(partition, first, last, self._ledger.open(partition, last, 1))
+        self._publisher.gap(partition, first, last, reason, self._ledger.open(partition, last, 1))
 
     def _drain(self) -> None:
         """Stop taking, finish what is in flight within the grace, settle, commit, leave the group."""
@@ -231,22 +264,21 @@ class Worker:
         self._log.info("draining", in_flight=self._ledger.unsettled(), grace_s=grace)
         deadline = self._ends_at = time.monotonic() + grace
         self._intake.pause()
-        while (self._ledger.unsettled() or self._publisher.unconfirmed) and time.monotonic() < deadline:
+        while (self._ledger.unsettled() or self._outbox.unconfirmed) and time.monotonic() < deadline:
             self._take(self._intake.poll(0, 1))
             self._turn(_BUSY_WAIT)
             self._commit()
         self._commit_last(deadline)
         left = self._ledger.unsettled()
         self._intake.close()
-        self._publisher.close(max(0.0, min(5.0, deadline - time.monotonic())))
+        self._outbox.close(max(0.0, min(5.0, deadline - time.monotonic())))
         self._log.info("stopped", unsettled=left)
 
     def _commit_last(self, deadline: float) -> None:
         """Commit all that is settled: what is refused because the group rebalances is taken after that."""
         while True:
-            self._intake.commit_failed = False
-            self._ledger.recommit()
-            self._intake.commit(self._ledger.committable(), wait=True)
-            if not self._intake.commit_failed or time.monotonic() >= deadline:
+            self._intake.health.commit_failed = False
+            self._intake.commit(self._ledger.marks(self._ledger.assigned()), wait=True, state="shut")
+            if not self._intake.health.commit_failed or time.monotonic() >= deadline:
                 return
             self._take(self._intake.poll(_IDLE_POLL, 1))

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 from tests.unit.worker.making import a_delivery
 
+from penstock_schemas.settings import Settings
 from penstock_worker.engine.wire import Answer, Failure
 from penstock_worker.intake.delivery import Delivery
 from penstock_worker.intake.ledger import Entry
+from penstock_worker.settle import outbox as module
+from penstock_worker.settle.breaker import Breaker
+from penstock_worker.settle.outbox import Outbox
 from penstock_worker.settle.publisher import Publisher
 
 
@@ -36,6 +41,9 @@ class Record:
 
     def key(self) -> bytes | None:
         return self.key_
+
+    def timestamp(self) -> tuple[int, int]:
+        return 2, 1234
 
     def headers(self) -> Any:
         return self.headers_
@@ -100,13 +108,15 @@ class Bench:
     """A publisher on a fake producer, with a clock that the test moves."""
 
     publisher: Publisher
+    outbox: Outbox
+    breaker: Breaker
     producer: FakeProducer
     now: list[float]
 
     def then(self, *happening: Callable[[], None]) -> None:
         """Let things happen in the next poll."""
         self.producer.happening.extend(happening)
-        self.publisher.poll()
+        self.outbox.poll()
 
     def taken(self) -> list[tuple[str, bytes | None]]:
         """Topic and key of what was handed to the producer since last asked."""
@@ -117,9 +127,24 @@ class Bench:
     last: list[Record] = field(default_factory=list[Record])
 
 
+def a_bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made: list[FakeProducer] = []
+
+    def producer(properties: dict[str, Any]) -> FakeProducer:
+        made.append(FakeProducer(properties))
+        return made[0]
+
+    monkeypatch.setattr(module, "Producer", producer)
+    now = [100.0]
+    outbox = Outbox(settings, lambda: now[0])
+    breaker = Breaker(settings.retry.breaker_failures, settings.retry.breaker_seconds)
+    publisher = Publisher(settings, "worker-1", outbox, breaker, lambda: now[0] * 1000)
+    return Bench(publisher, outbox, breaker, made[0], now)
+
+
 def taken_in(values: list[bytes | None], **columns: Any) -> Delivery:
     delivery = a_delivery(values, **columns)
-    delivery.entries = [Entry(len(values), len(values))]
+    delivery.entries = [Entry(("f.jobs", 0), len(values), len(values))]
     return delivery
 
 

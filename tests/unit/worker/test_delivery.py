@@ -10,7 +10,7 @@ from tests.unit.worker.making import Message, a_delivery, messages
 from penstock_schemas.errors import ErrorCode
 from penstock_schemas.jobs import JobDecoder, Records, encode_job
 from penstock_worker.intake.cut import cut
-from penstock_worker.intake.delivery import from_messages, runs
+from penstock_worker.intake.delivery import Isolation, from_messages, runs
 from penstock_worker.intake.ledger import Entry
 
 
@@ -26,7 +26,7 @@ def test_columns_hold_what_the_messages_hold() -> None:
     assert made.offsets.tolist() == [17, 18, 19]
     assert made.timestamps_ms.tolist() == [1000, 1001, 1002]
     assert dict(made.headers) == {0: headers}
-    assert (made.bytes, made.left, made.attempt, made.solo) == (3, 3, 1, False)
+    assert (made.bytes, made.left, made.isolation, made.retried) == (3, 3, Isolation.NONE, False)
 
 
 class Unreadable(Message):
@@ -61,16 +61,17 @@ def test_answers_count_once() -> None:
 def test_a_part_stands_on_the_same_entries() -> None:
     headers: list[tuple[str, bytes | None]] = [("h", b"")]
     made = a_delivery([b"a", b"b", None, b"d"], partitions=[0, 0, 1, 1], offsets=[5, 6, 9, 10], headers={3: headers})
-    made.entries = [Entry(7, 2), Entry(11, 2)]
+    made.entries = [Entry(("f.jobs", 0), 7, 2), Entry(("f.jobs", 1), 11, 2)]
     made.which = np.array([0, 0, 1, 1], np.int32)
-    part = made.part([1, 3], attempt=2, solo=True)
+    part = made.part([1, 3], Isolation.SOLO)
     assert list(part.values) == [b"b", b"d"]
     assert list(part.keys) == [b"k1", b"k3"]
     assert part.offsets.tolist() == [6, 10]
     assert dict(part.headers) == {1: headers}
     assert [part.entry(i) is entry for i, entry in enumerate(made.entries)] == [True, True]
-    assert (part.attempt, part.solo, part.left) == (2, True, 2)
-    last = part.part([1], attempt=3, solo=True)
+    assert (part.isolation, part.left) == (Isolation.SOLO, 2)
+    last = part.part([1])
+    assert last.isolation == Isolation.SOLO
     assert last.entry(0) is made.entries[1]
     assert dict(last.headers) == {0: headers}
 

@@ -9,11 +9,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from penstock_schemas.settings import Settings
+from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake
 
 
 class Nobody:
-    def assigned(self, partitions: Any, gaps: list[Any]) -> None: ...
+    def assigned(self, partitions: Any) -> None: ...
     def revoking(self, partitions: list[Any]) -> None: ...
     def lost(self, partitions: list[Any]) -> None: ...
 
@@ -34,14 +35,14 @@ def fetched(intake: Intake, wanted: int) -> bool:
     """Whether so many records come, in ten seconds at the most."""
     got = 0
     for _ in range(100):
-        got += len(intake.poll(0.1, wanted))
+        got += len(intake.poll(0.1, wanted).jobs)
         if got == wanted:
             break
     return got == wanted
 
 
 def test_a_partition_that_left_while_paused_and_comes_back_is_fetched(settings: Settings) -> None:
-    intake = Intake(settings, Nobody())
+    intake = Intake(settings, Nobody(), BrokerClock())
     consumer: Consumer = intake._consumer
     intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
     assert fetched(intake, 5)

@@ -14,7 +14,11 @@ from tests.unit.worker.making import Message
 
 from penstock_schemas.settings import Settings
 from penstock_worker.intake import consumer as module
+from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake, consumer_properties
+from penstock_worker.intake.ledger import Mark
+from penstock_worker.intake.placing import Start
+from penstock_worker.intake.takeover import Left
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,12 @@ class FakeConsumer:
     waiting: deque[Any] = field(default_factory=deque[Any])
     """What poll and consume hand out; a function among them is called in passing, as librdkafka calls back."""
     committed_: dict[int, int] = field(default_factory=dict[int, int])
+    said: dict[int, str] = field(default_factory=dict[int, str])
+    """Metadata of those commits."""
     low: dict[int, int] = field(default_factory=dict[int, int])
     assigned: dict[int, int] = field(default_factory=dict[int, int])
     paused: set[int] = field(default_factory=set[int])
-    commits: list[tuple[dict[int, int], bool]] = field(default_factory=list[tuple[dict[int, int], bool]])
+    commits: list[tuple[dict[int, tuple[int, str]], bool]] = field(default_factory=list[Any])
     unreachable: bool = False
     callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
 
@@ -58,7 +64,12 @@ class FakeConsumer:
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         self._ask()
-        return [TopicPartition(p.topic, p.partition, self.committed_.get(p.partition, OFFSET_INVALID)) for p in partitions]
+        return [
+            TopicPartition(
+                p.topic, p.partition, self.committed_.get(p.partition, OFFSET_INVALID), self.said.get(p.partition, "")
+            )
+            for p in partitions
+        ]
 
     def get_watermark_offsets(self, place: TopicPartition, timeout: float = 0, cached: bool = False) -> tuple[int, int]:  # noqa: FBT002 - as the library's
         self._ask()
@@ -85,7 +96,7 @@ class FakeConsumer:
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> list[TopicPartition] | None:
         self._ask()
-        self.commits.append(({p.partition: p.offset for p in offsets}, asynchronous))
+        self.commits.append(({p.partition: (p.offset, p.metadata or "") for p in offsets}, asynchronous))
         return None if asynchronous else offsets
 
     def _ask(self) -> None:
@@ -107,10 +118,12 @@ class FakeConsumer:
 @dataclass
 class Owner:
     told: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    left: dict[int, Left] = field(default_factory=dict[int, Left])
 
-    def assigned(self, partitions: Mapping[Any, int | None], gaps: list[Any]) -> None:
+    def assigned(self, partitions: Mapping[Any, Start]) -> None:
         self.told.append(("assigned", list(partitions)))
-        self.told += [("gap", gap) for gap in gaps]
+        self.told += [("gap", (partition, *start.gap)) for partition, start in partitions.items() if start.gap]
+        self.left = {partition[1]: start.left for partition, start in partitions.items()}
 
     def revoking(self, partitions: list[Any]) -> None:
         self.told.append(("revoking", partitions))
@@ -127,13 +140,14 @@ def owner() -> Owner:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch, owner: Owner) -> tuple[Intake, FakeConsumer]:
     consumers: list[FakeConsumer] = []
+    now = [100.0]
 
     def consumer(properties: dict[str, Any]) -> FakeConsumer:
         consumers.append(FakeConsumer(properties))
         return consumers[0]
 
     monkeypatch.setattr(module, "Consumer", consumer)
-    intake = Intake(Settings(fleet="f"), owner)
+    intake = Intake(Settings(fleet="f"), owner, BrokerClock(lambda: now[0], lambda: now[0]))
     intake.subscribe()
     return intake, consumers[0]
 
@@ -148,9 +162,7 @@ def test_partitions_begin_at_their_committed_offsets_and_gaps_are_told(made: tup
     assert not intake.joined
     consumer.assign(0, 1, 2, 3)
     assert intake.joined
-    begin = OFFSET_INVALID if consumer.assigned[3] == OFFSET_INVALID else consumer.assigned[3]
-    assert consumer.assigned == {0: 50, 1: 9, 2: 7, 3: begin}
-    assert begin < 0, "where nothing was committed, auto.offset.reset decides: earliest"
+    assert consumer.assigned == {0: 50, 1: 9, 2: 7, 3: 4}, "where nothing was committed, at the log's start"
     assert owner.told == [("assigned", [("f.jobs", n) for n in range(4)]), ("gap", (("f.jobs", 1), 3, 8))]
 
 
@@ -185,11 +197,11 @@ def test_a_poll_hands_out_what_is_there_and_tells_of_errors(
     made: tuple[Intake, FakeConsumer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     intake, consumer = made
-    assert intake.poll(0, 10) == []
+    assert intake.poll(0, 10) == ([], [])
     broken = Record(error_=KafkaError(KafkaError._BAD_MSG), offset_=2)
     consumer.waiting.extend([Record(offset_=1), broken, broken, Record(offset_=3), Record(offset_=4)])
-    assert offsets(intake.poll(0, 4)) == [1, 3]
-    assert offsets(intake.poll(0, 1)) == [4]
+    assert offsets(intake.poll(0, 4).jobs) == [1, 3]
+    assert offsets(intake.poll(0, 1).jobs) == [4]
     assert capsys.readouterr().out.count("fetch error") == 1, "once, not once a try"
 
 
@@ -205,27 +217,38 @@ def test_a_message_from_before_a_rebalance_is_not_handed_out_after_it(made: tupl
 
     # The first message was fetched in the old epoch; the new one begins where was committed, before it.
     consumer.waiting.extend([Record(offset_=5), rebalance, Record(offset_=3), Record(offset_=4)])
-    assert offsets(intake.poll(0, 10)) == [3, 4]
+    assert offsets(intake.poll(0, 10).jobs) == [3, 4]
     consumer.waiting.extend([Record(offset_=5), lambda: consumer.revoke(1), Record(offset_=6)])
-    assert offsets(intake.poll(0, 10)) == [5, 6], "another partition's end does not concern it"
+    assert offsets(intake.poll(0, 10).jobs) == [5, 6], "another partition's end does not concern it"
+
+
+def test_what_the_last_owner_left_is_told(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    _, consumer = made
+    consumer.committed_ = {0: 50, 1: 50, 2: 50, 3: 500}
+    consumer.said = {0: "open 1 70", 1: "shut 1 60", 2: "alone 0 51", 3: "open 1 500"}
+    consumer.assign(0, 1, 2, 3)
+    assert owner.left[0] == Left(2, 70)
+    assert owner.left[1] == Left(1, 60)
+    assert owner.left[2] == Left(1, 51, killer=True)
+    assert (owner.left[3], consumer.assigned[3]) == (Left(), 0), "a topic that was made again is read from its start"
 
 
 def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> None:
     intake, consumer = made
     intake.commit({})
-    intake.commit({("f.jobs", 0): 5})
-    intake.commit({("f.jobs", 1): 6}, wait=True)
-    assert consumer.commits == [({0: 5}, True), ({1: 6}, False)]
-    assert not intake.commit_failed
+    assert intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
+    assert intake.commit({("f.jobs", 1): Mark(6, 2, 6)}, wait=True, state="shut")
+    assert consumer.commits == [({0: (5, "open 0 9")}, True), ({1: (6, "shut 2 6")}, False)]
+    assert not intake.health.commit_failed
     consumer.unreachable = True
-    intake.commit({("f.jobs", 0): 7})
-    assert intake.commit_failed
-    intake.commit_failed = False
+    assert not intake.commit({("f.jobs", 0): Mark(7, 0, 7)})
+    assert intake.health.commit_failed
+    intake.health.commit_failed = False
     consumer.properties["on_commit"](KafkaError(KafkaError._NO_OFFSET), [])
     consumer.properties["on_commit"](None, [])
-    assert not intake.commit_failed
+    assert not intake.health.commit_failed
     consumer.properties["on_commit"](KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [])
-    assert intake.commit_failed
+    assert intake.health.commit_failed
 
 
 def test_lag_is_what_stands_behind_the_positions(made: tuple[Intake, FakeConsumer]) -> None:
@@ -238,15 +261,15 @@ def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsume
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     consumer.properties["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    assert intake.down
+    assert intake.health.down
     consumer.unreachable = True
     intake.poll(0, 1)
     consumer.unreachable = False
     intake.poll(0, 1)
-    assert intake.down, "it asks now and then, not all the time"
+    assert intake.health.down, "it asks now and then, not all the time"
     now[0] += 60
     intake.poll(0, 1)
-    assert not intake.down
+    assert not intake.health.down
 
 
 def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> None:

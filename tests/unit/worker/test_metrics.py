@@ -69,10 +69,21 @@ def test_a_batch_is_counted_with_its_jobs_and_times_in_seconds() -> None:
     assert sample("penstock_batch_rows_sum", {"model": "m", "stage": "infer"}) == 8
 
 
+def test_jobs_that_are_tried_again_are_no_outcomes() -> None:
+    metrics = WorkerMetrics()
+    metrics.answered(5, ["engine_crash", "engine_crash", "model_error"], {"engine_crash": 2})
+    sample = metrics.registry.get_sample_value
+    assert sample("penstock_outcomes_total", {"code": "engine_crash"}) is None
+    assert sample("penstock_outcomes_total", {"code": "model_error"}) == 1
+    assert sample("penstock_outcomes_total", {"code": ""}) == 2
+    assert sample("penstock_retries_total", {"code": "engine_crash"}) == 2
+    assert (metrics.totals["jobs"], metrics.totals["failed"], metrics.totals["retried"]) == (3, 1, 2)
+
+
 def test_outcomes_are_counted_by_code() -> None:
     metrics = WorkerMetrics()
-    metrics.answered(5, ["model_error", "model_error", "too_large"])
-    metrics.answered(2, ["model_error", "model_error"])
+    metrics.answered(5, ["model_error", "model_error", "too_large"], {})
+    metrics.answered(2, ["model_error", "model_error"], {})
     sample = metrics.registry.get_sample_value
     assert sample("penstock_outcomes_total", {"code": ""}) == 2
     assert sample("penstock_outcomes_total", {"code": "model_error"}) == 4

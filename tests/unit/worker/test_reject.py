@@ -16,10 +16,8 @@ from penstock_worker.settle.reject import reject
 def test_jobs_that_no_engine_is_given_are_ended_with_their_id_and_caller() -> None:
     job = encode_job({"x": np.zeros((1, 4), np.float32)}, model_name="m", model_version="2", reply_to="me", timeout_us=1)
     values: list[bytes | None] = [job, b"garbage", None]
-    delivery = a_delivery(
-        values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers={0: [("ce_id", b"c")]}
-    )
-    delivery.attempt = 3
+    headers: dict[int, list[tuple[str, bytes | None]]] = {0: [("ce_id", b"c"), ("penstock-attempt", b"3")]}
+    delivery = a_delivery(values, keys=[b"a", b"b", None], times_ms=[time.time_ns() // 10**6] * 3, headers=headers)
     crash = JobError(ErrorCode.ENGINE_CRASH, "the engine died")
     answer = reject(delivery, [0, 2, 1], crash, JobDecoder())
     first, null, garbage = map(decode_outcome, answer.values)

@@ -1,15 +1,22 @@
-"""Owns the consumer of the jobs topics: joining the group, fetching, pausing, committing. One thread alone calls it."""
+"""Owns the consumer of the jobs and retry topics: joining the group, fetching, pausing, committing. One thread calls it."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from penstock_worker.kafka import group_properties
+from penstock_schemas.names import tier_seconds
+from penstock_schemas.topics import LETTER_OVERHEAD
+from penstock_worker.intake.damage import StepOver
+from penstock_worker.intake.gate import Gate, Hold
+from penstock_worker.intake.health import Health
+from penstock_worker.intake.placing import Start, place
+from penstock_worker.intake.takeover import State, write_metadata
+from penstock_worker.kafka import UNREADABLE, group_properties
 from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
@@ -17,23 +24,25 @@ if TYPE_CHECKING:
 
     from penstock_schemas.settings import Settings
     from penstock_worker.intake import ledger
+    from penstock_worker.intake.clock import BrokerClock
 
 _ASK_SECONDS: Final = 10.0
-"""How long a question to the broker may take while partitions are being assigned."""
+"""How long leaving the group may wait for its turn."""
+_topic_of: Final = methodcaller("topic")
 
-_LOOK_EVERY: Final = 3.0
 
-Gap = tuple["ledger.TopicPartition", int, int]
+class Fetched(NamedTuple):
+    """What a poll gave: records of jobs topics, and records of retry topics that are due."""
+
+    jobs: list[Message]
+    retries: list[Message]
 
 
 class Owner(Protocol):
     """Who is told of partitions that come and go. Called from within :meth:`Intake.poll`."""
 
-    def assigned(self, partitions: Mapping[ledger.TopicPartition, int | None], gaps: list[Gap]) -> None:
-        """These are ours from now on, with their first offset where it is known.
-
-        ``gaps`` are ranges that retention deleted before anyone read them.
-        """
+    def assigned(self, partitions: Mapping[ledger.TopicPartition, Start]) -> None:
+        """These are ours from now on."""
         ...
 
     def revoking(self, partitions: list[ledger.TopicPartition]) -> None:
@@ -48,29 +57,26 @@ class Owner(Protocol):
 class Intake:
     """A group consumer that hands out messages and commits what it is told, never by itself."""
 
-    def __init__(self, settings: Settings, owner: Owner) -> None:
+    def __init__(self, settings: Settings, owner: Owner, clock: BrokerClock) -> None:
         self._owner = owner
+        self._clock = clock
         self._log = structlog.get_logger("penstock.intake")
         self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
+        delays = {settings.names.retry(tier): tier_seconds(tier) for tier in settings.retry.tiers}
+        self._delayed: frozenset[str | None] = frozenset(delays)
+        self._gate = Gate(delays)
+        self._damage = StepOver()
+        self._held: set[ledger.TopicPartition] = set()
         self._paused = False
-        self._told: dict[Any, str] = {}
-        self._gone: set[Any] = set()
-        self._complained: str | None = None
-        self._look_due = 0.0
-        self.fatal: str | None = None
-        """Why this consumer can read nothing more."""
-        self._commits_fail = False
-        self.commit_failed = False
-        """Whether a commit has failed since the owner last looked; it should then commit everything again."""
+        self.health = Health()
+        self._gone: set[ledger.TopicPartition] = set()
         self.joined = False
         """Whether the group has answered at least once, with partitions or without."""
-        self.down = False
-        """Whether no broker can be reached, as far as the client knows."""
         self._consumer = Consumer(
             consumer_properties(settings, settings.names.workers_group)
             | {
-                "error_cb": self._on_error,
-                "on_commit": self._on_commit,
+                "error_cb": self.health.on_error,
+                "on_commit": self.health.on_commit,
                 "logger": kafka_logger(),
             }
         )
@@ -79,27 +85,40 @@ class Intake:
     def topics(self) -> list[str]:
         return self._topics
 
-    def subscribe(self) -> None:
-        self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+    @property
+    def needs_time(self) -> bool:
+        """Whether retry records wait for the broker's time to be known."""
+        return self._gate.holding and self._clock.must_ask
 
-    def poll(self, timeout: float, most: int) -> list[Message]:
+    def subscribe(self) -> None:
+        topics = [*self._topics, *(topic for topic in self._delayed if topic)]
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def poll(self, timeout: float, most: int) -> Fetched:
         """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
 
         ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
         """
+        if self._gate.holding and self._clock.known:
+            self.release(self._gate.ripe(self._clock.now_ms()))
         first = self._consumer.poll(timeout)
         if first is None:
-            if self.down:
-                self._look()
-            return []
+            self.health.look(self._consumer, self._topics[0])
+            return Fetched([], [])
         self._gone.clear()
         rest = self._consumer.consume(most - 1, 0) if most > 1 else []
         # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
         messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
         errors = [m for m in messages if m.error() is not None]
-        for message in errors:
-            self._tell(message)
-        return [m for m in messages if m.error() is None] if errors else messages
+        if errors or self._damage:
+            messages = self._sound(messages)
+        if self._delayed.isdisjoint(map(_topic_of, messages)):
+            return Fetched(messages, [])
+        retries = [m for m in messages if m.topic() in self._delayed]
+        due, holds = self._gate.sift(retries, self._clock.now_ms() if self._clock.known else None)
+        for hold in holds:
+            self._hold(hold)
+        return Fetched([m for m in messages if m.topic() not in self._delayed], due)
 
     def pause(self) -> None:
         """Fetch nothing more until :meth:`resume`; polling goes on, so the group keeps us."""
@@ -108,27 +127,49 @@ class Intake:
             self._consumer.pause(self._consumer.assignment())
 
     def resume(self) -> None:
+        """Fetch again, but what is held."""
         if self._paused:
             self._paused = False
-            self._consumer.resume(self._consumer.assignment())
+            free = [p for p in self._consumer.assignment() if (p.topic, p.partition) not in self._held]
+            self._consumer.resume(free)
 
-    def commit(self, positions: Mapping[ledger.TopicPartition, int], *, wait: bool = False) -> None:
-        """Commit next offsets. ``wait``: until the broker answered. A failure is logged: the next owner repeats the jobs."""
-        if not positions:
-            return
-        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+    def hold(self, hold: Hold) -> None:
+        """Fetch nothing of one partition until it is released, and then from ``hold.offset`` on."""
+        self._gate.forget(hold.partition)  # it would release it when something is due
+        self._hold(hold)
+
+    def release(self, partitions: Iterable[ledger.TopicPartition]) -> None:
+        """Fetch partitions again that were held."""
+        freed = [partition for partition in partitions if partition in self._held]
+        self._held.difference_update(freed)
+        if freed and not self._paused:
+            with contextlib.suppress(KafkaException):  # one that has gone meanwhile
+                self._consumer.resume([TopicPartition(*partition) for partition in freed])
+
+    def commit(self, marks: Mapping[ledger.TopicPartition, ledger.Mark], *, wait: bool = False, state: State = "open") -> bool:
+        """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
+
+        ``wait``: until the broker has answered. Returns False where it is known to have failed.
+        """
+        if not marks:
+            return True
+        offsets = [
+            TopicPartition(*partition, mark.offset, write_metadata(state, mark.takeovers, mark.taken))
+            for partition, mark in marks.items()
+        ]
         try:
-            if wait:
-                answers = self._consumer.commit(offsets=offsets, asynchronous=False)
-                refused = [answer.error for answer in answers if answer.error is not None]
-                if refused:
-                    self._commit_refused(refused[0].str())
-                else:
-                    self._commits_fail = False
-            else:
+            if not wait:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
+                return True
+            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+            refused = [answer.error for answer in answers if answer.error is not None]
+            if not refused:
+                self.health.committed()
+                return True
+            self.health.commit_refused(refused[0].str())
         except KafkaException as error:
-            self._commit_refused(str(error))
+            self.health.commit_refused(str(error))
+        return False
 
     def lag(self, positions: Mapping[ledger.TopicPartition, int]) -> int:
         """Records behind ``positions`` in the log, as far as fetching has told."""
@@ -138,10 +179,12 @@ class Intake:
             behind += max(0, high - position)
         return behind
 
-    def low_watermark(self, partition: ledger.TopicPartition) -> int | None:
-        """The first offset that the log still holds, as far as fetching has told; None where it has not."""
+    def missing(self, partition: ledger.TopicPartition, first: int, last: int) -> str | None:
+        """Why offsets ``first`` to ``last`` were not read, where they may have held records; None where they held none."""
+        if self._damage.lost(partition, first, last):
+            return "they are damaged in the log"
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return low if low >= 0 else None
+        return "retention deleted them before a worker came to them" if low > first else None
 
     def close(self) -> None:
         """Leave the group. Partitions are revoked on the way.
@@ -159,95 +202,79 @@ class Intake:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
-        gaps = self._place(consumer, partitions)
+        starts = place(consumer, partitions)
+        for partition in starts:
+            self._forget(partition)
         consumer.incremental_assign(partitions)
         # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
         (consumer.pause if self._paused else consumer.resume)(partitions)
         if partitions:
             self._log.info("partitions assigned", partitions=_names(partitions))
-            starts = {(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in partitions}
-            self._owner.assigned(starts, gaps)
-
-    def _place(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[Gap]:
-        """Set each partition's start to its committed offset, or the log's start where retention has passed that."""
-        gaps: list[Gap] = []
-        try:
-            committed = consumer.committed(partitions, timeout=_ASK_SECONDS) if partitions else []
-            for partition, known in zip(partitions, committed, strict=True):
-                if known.offset < 0:
-                    continue
-                partition.offset = known.offset
-                low, _ = consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
-                if known.offset < low:
-                    partition.offset = low
-                    gaps.append(((partition.topic, partition.partition), known.offset, low - 1))
-        except KafkaException as error:
-            # The client itself then starts at the committed offsets; where one is known, a gap is seen at the first record.
-            self._log.warning("could not look for gaps", error=str(error))
-        return gaps
+            self._owner.assigned(starts)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.info("partitions revoked", partitions=_names(partitions))
-        self._gone |= {(p.topic, p.partition) for p in partitions}
-        self._owner.revoking([(p.topic, p.partition) for p in partitions])
+        self._owner.revoking(self._going(partitions))
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
-        self._gone |= {(p.topic, p.partition) for p in partitions}
-        self._owner.lost([(p.topic, p.partition) for p in partitions])
+        self._owner.lost(self._going(partitions))
         consumer.incremental_unassign(partitions)
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            if not self.down:
-                self.down = True
-                self._log.warning("no broker can be reached; waiting", error=error.str())
-        elif error.fatal():
-            self.fatal = error.str()
-        elif self._complained != error.name() and error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # its public name
-            self._complained = error.name()
-            self._log.warning("Kafka client error", error=error.str())
+    def _hold(self, hold: Hold) -> None:
+        self._held.add(hold.partition)
+        self._jump(hold.partition, hold.offset)
 
-    def _look(self) -> None:
-        """While no broker is known to be up, ask now and then: an idle worker hears of it in no other way."""
-        now = time.monotonic()
-        if now < self._look_due:
-            return
-        self._look_due = now + _LOOK_EVERY
-        try:
-            self._consumer.list_topics(self._topics[0], timeout=0.2)
-        except KafkaException:
-            return
-        self.down = False
-        self._complained = None
-        self._log.info("Kafka can be reached again")
+    def _going(self, partitions: list[TopicPartition]) -> list[ledger.TopicPartition]:
+        """Note that these go; what of them was polled already is not to be taken any more."""
+        going = [(p.topic, p.partition) for p in partitions]
+        self._gone.update(going)
+        for partition in going:
+            self._forget(partition)
+        return going
 
-    def _on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
-        if error is None:
-            self._commits_fail = False
-        elif error.code() != KafkaError._NO_OFFSET:
-            self._commit_refused(error.str())
+    def _forget(self, partition: ledger.TopicPartition) -> None:
+        self._held.discard(partition)
+        self._gate.forget(partition)
+        self._damage.forget(partition)
 
-    def _commit_refused(self, reason: str) -> None:
-        """Note a failed commit, for the owner to commit again; and say so once, until one succeeds."""
-        self.commit_failed = True
-        if not self._commits_fail:
-            self._commits_fail = True
-            self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=reason)
+    def _jump(self, partition: ledger.TopicPartition, offset: int) -> None:
+        """Read one partition from ``offset`` on. Not seek(), which fails for one that has just come, or that has stopped."""
+        where = [TopicPartition(*partition, offset)]
+        with contextlib.suppress(KafkaException):  # it is being revoked
+            self._consumer.incremental_unassign(where)
+            self._consumer.incremental_assign(where)
+            (self._consumer.pause if self._paused or partition in self._held else self._consumer.resume)(where)
 
-    def _tell(self, message: Message) -> None:
-        """Log an error that came in a message's place: once, until another one comes from there."""
-        error = message.error()
-        where = (message.topic(), message.partition())
-        if error is not None and self._told.get(where) != error.name():
-            self._told[where] = error.name()
-            self._log.warning("fetch error", error=error.str(), topic=where[0], partition=where[1], offset=message.offset())
+    def _sound(self, messages: list[Message]) -> list[Message]:
+        """What of ``messages`` is a record, and not to be read again; what cannot be read is stepped over."""
+        jumped: set[ledger.TopicPartition] = set()
+        sound: list[Message] = []
+        for message in messages:
+            partition = (message.topic() or "", message.partition() or 0)
+            error, offset = message.error(), message.offset() or 0
+            if partition in jumped:
+                continue
+            target = None
+            if error is None:
+                target = self._damage.read(partition, offset)
+            else:
+                self.health.tell(message)
+                if error.code() in UNREADABLE:
+                    _, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+                    target = self._damage.failed(partition, offset, max(end, offset + 1))
+            if target is not None:
+                jumped.add(partition)
+                self._jump(partition, target)
+            elif error is None:
+                sound.append(message)
+        return sound
 
 
 def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
     """librdkafka's properties for a consumer of jobs, which reads from the earliest record."""
-    largest = settings.topics.max_job_bytes
+    largest = settings.topics.max_job_bytes + LETTER_OVERHEAD
     tuning = {
         "max.poll.interval.ms": 600_000,
         "fetch.message.max.bytes": max(largest, 1024 * 1024),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from penstock_schemas.headers import UNREADABLE
+from penstock_schemas.retries import Tries, parse_tries
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -19,25 +21,35 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, bytes | None]]
 
 
+class Isolation(IntEnum):
+    """How far the jobs of a delivery are kept from others, because one of them may have killed an engine."""
+
+    NONE = 0
+    ALONE = 1
+    """An engine that gets it has nothing else on its way: what dies then, dies of this."""
+    SOLO = 2
+    """The same, and each of its jobs is run by itself."""
+
+
 class Delivery:
     """Records as columns. ``entries[which[i]]`` is the ledger's entry of record ``i`` (``which`` is None where there is one).
 
-    Column units: ``timestamps_ms`` are the records' times in ms since the epoch. ``attempt`` counts from 1. ``solo`` asks the
-    engine to run each job by itself.
+    ``topic``, ``partitions``, ``offsets`` and ``timestamps_ms`` (ms since the epoch) tell a job's first record, its origin;
+    for one that came back from a retry topic (``retried``), the ledger's entry alone knows where it was read.
     """
 
     __slots__ = (
         "answered",
-        "attempt",
         "bytes",
         "entries",
         "headers",
+        "isolation",
         "keys",
         "left",
         "offsets",
         "partitions",
+        "retried",
         "sequence",
-        "solo",
         "timestamps_ms",
         "topic",
         "values",
@@ -65,8 +77,8 @@ class Delivery:
         self.entries: list[Entry] = []
         self.which: NDArray[np.int32] | None = None
         self.sequence = -1
-        self.attempt = 1
-        self.solo = False
+        self.isolation = Isolation.NONE
+        self.retried = False
         self.left = len(values)
         self.answered = np.zeros(len(values), np.bool_)
 
@@ -75,6 +87,17 @@ class Delivery:
 
     def entry(self, index: int) -> Entry:
         return self.entries[0 if self.which is None else int(self.which[index])]
+
+    def tries(self, index: int) -> Tries:
+        """What is known of a job besides what it says itself."""
+        return parse_tries(
+            self.headers.get(index, ()),
+            topic=self.topic,
+            partition=int(self.partitions[index]),
+            offset=int(self.offsets[index]),
+            timestamp_ms=int(self.timestamps_ms[index]),
+            retried=self.retried,
+        )
 
     def answer(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Mark ``indices`` as answered; returns those that were not before (an engine that died may have said them already)."""
@@ -86,8 +109,8 @@ class Delivery:
     def unanswered(self) -> NDArray[np.int64]:
         return np.flatnonzero(~self.answered)
 
-    def part(self, indices: Sequence[int] | NDArray[np.int64], *, attempt: int, solo: bool) -> Delivery:
-        """A new delivery of the records at ``indices``, on the same entries: to try them again."""
+    def part(self, indices: Sequence[int] | NDArray[np.int64], isolation: Isolation | None = None) -> Delivery:
+        """A new delivery of the records at ``indices``, on the same entries; ``isolation``: another one than this has."""
         chosen = [int(i) for i in indices]
         again = Delivery(
             self.topic,
@@ -100,8 +123,8 @@ class Delivery:
         )
         again.entries = self.entries
         again.which = None if self.which is None else self.which[chosen]
-        again.attempt = attempt
-        again.solo = solo
+        again.isolation = self.isolation if isolation is None else isolation
+        again.retried = self.retried
         return again
 
 
@@ -115,11 +138,11 @@ def from_messages(topic: str, messages: Sequence[Message]) -> Delivery:
         np.fromiter([m.timestamp()[1] for m in messages], np.int64, count),
         np.fromiter([m.partition() for m in messages], np.int32, count),
         np.fromiter([m.offset() for m in messages], np.int64, count),
-        _headers(messages),
+        read_headers(messages),
     )
 
 
-def _headers(messages: Sequence[Message]) -> dict[int, Headers]:
+def read_headers(messages: Sequence[Message]) -> dict[int, Headers]:
     """The headers of those of ``messages`` that have any.
 
     Each message is asked once: where a name is no UTF-8 (Kafka takes any bytes for one) the client raises the first time, and

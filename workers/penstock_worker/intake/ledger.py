@@ -9,17 +9,30 @@ the ledger, and settling them later changes nothing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 TopicPartition = tuple[str, int]
+
+
+class Mark(NamedTuple):
+    """What is committed of one partition: the next offset, and what whoever takes over from there should know."""
+
+    offset: int
+    takeovers: int
+    """How many owners in a row have ended there without a word."""
+    taken: int
+    """The offset after the last record that was taken in."""
 
 
 class Entry:
     """A run of records of one partition that travel together; ``unsettled`` of them still need their confirmation."""
 
-    __slots__ = ("next_offset", "unsettled")
+    __slots__ = ("next_offset", "partition", "unsettled")
 
-    def __init__(self, next_offset: int, records: int) -> None:
+    def __init__(self, partition: TopicPartition, next_offset: int, records: int) -> None:
+        self.partition = partition
         self.next_offset = next_offset
         self.unsettled = records
 
@@ -37,6 +50,11 @@ class _Partition:
     """Everything before this offset is settled; unknown until something is."""
     told: int | None = None
     """The position that was last handed out for committing."""
+    takeovers: int = 0
+    """How many owners in a row have ended at :attr:`position` without a word; 0 once it has moved."""
+
+    def mark(self, position: int) -> Mark:
+        return Mark(position, self.takeovers, max(position, self.expected or 0))
 
 
 class Ledger:
@@ -45,9 +63,12 @@ class Ledger:
     def __init__(self) -> None:
         self._partitions: dict[TopicPartition, _Partition] = {}
 
-    def assign(self, partition: TopicPartition, expected: int | None = None) -> None:
-        """Begin a new epoch of ``partition``, from offset ``expected`` if it is known; an earlier one is forgotten."""
-        self._partitions[partition] = _Partition(expected=expected)
+    def assign(self, partition: TopicPartition, expected: int | None = None, takeovers: int = 0) -> None:
+        """Begin a new epoch of ``partition``, from offset ``expected`` if it is known; an earlier one is forgotten.
+
+        Its first position is handed out for committing, too: the next owner should read there that this one was here.
+        """
+        self._partitions[partition] = _Partition(expected=expected, position=expected, takeovers=takeovers)
 
     def revoke(self, partition: TopicPartition) -> None:
         """End the epoch: nothing of ``partition`` is committed any more."""
@@ -72,23 +93,34 @@ class Ledger:
 
         A run of a partition that is not assigned gets an entry that the ledger does not hold: settling it changes nothing.
         """
-        entry = Entry(last_offset + 1, records)
+        entry = Entry(partition, last_offset + 1, records)
         held = self._partitions.get(partition)
         if held is not None:
             held.expected = last_offset + 1
             held.entries.append(entry)
         return entry
 
-    def committable(self) -> dict[TopicPartition, int]:
-        """The positions that moved since they were last handed out here: partition to next offset."""
-        moved: dict[TopicPartition, int] = {}
+    def committable(self) -> dict[TopicPartition, Mark]:
+        """The positions that moved since they were last handed out here."""
+        moved: dict[TopicPartition, Mark] = {}
         for partition, held in self._partitions.items():
             entries = held.entries
-            while entries and entries[0].unsettled <= 0:
-                held.position = entries.popleft().next_offset
+            if entries and entries[0].unsettled <= 0:
+                held.takeovers = 0
+                while entries and entries[0].unsettled <= 0:
+                    held.position = entries.popleft().next_offset
             if held.position is not None and held.position != held.told:
-                held.told = moved[partition] = held.position
+                held.told = held.position
+                moved[partition] = held.mark(held.position)
         return moved
+
+    def marks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Mark]:
+        """Where ``partitions`` stand, moved or not: for the last commit before they are let go."""
+        self.committable()
+        known = ((partition, self._partitions.get(partition)) for partition in partitions)
+        return {
+            partition: held.mark(held.position) for partition, held in known if held is not None and held.position is not None
+        }
 
     def recommit(self) -> None:
         """Hand every position out once more: a commit has failed."""

@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_schemas.settings import Settings
-from penstock_worker.kafka import group_properties
+from penstock_worker.kafka import UNREADABLE, group_properties
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
@@ -25,7 +25,6 @@ _UNPLACED: Final = 0
 """Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
 meanwhile, and the answer would override the placement."""
 _NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
-_UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 
 
 class OutcomeConsumer:
@@ -124,7 +123,7 @@ class OutcomeConsumer:
             return
         if error.code() in _NOT_IN_LOG:
             self._troubled.add(partition)
-        elif error.code() in _UNREADABLE:
+        elif error.code() in UNREADABLE:
             self._count_unreadable(partition, message.offset() or 0)
 
     def _count_unreadable(self, partition: int, offset: int) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from penstock_worker.intake.delivery import Delivery
 
 
-def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder: JobDecoder) -> Answer:
+def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder: JobDecoder, evidence: str = "") -> Answer:
     """The answer that ends the jobs ``indices`` of ``delivery`` with ``error``.
 
     Each is decoded as far as that goes, for its id and its caller; an error of its own that shows there goes first.
@@ -37,6 +37,8 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
         decoded = decoder.decode(records, now_ms=0)  # long ago: a deadline is not judged a second time
         request = decoded.groups[0].request if decoded.groups else decoded.context.get(0)
         told = decoded.errors[0][1] if decoded.errors else error
+        tries = delivery.tries(index)
+        model = None if request is None else request.model_name
         keys.append(decoded.ids[0])
         values.append(
             encode_failed(
@@ -44,14 +46,15 @@ def reject(delivery: Delivery, indices: Sequence[int], error: JobError, decoder:
                 status="failed",
                 error=told,
                 request=request,
-                model_name=None if request is None else request.model_name,
+                model_name=model,
                 model_version=None if request is None else request.model_version,
                 origin=f"{delivery.topic}-{delivery.partitions[index]}-{delivery.offsets[index]}",
-                attempts=delivery.attempt + (0 if request is None else request.attempt - 1),
-                generation=0 if request is None else request.generation,
+                attempts=tries.attempt,
+                generation=tries.generation,
                 reply_to=None if request is None else request.reply_to,
                 timings=None,
             )
         )
-        failures[index] = Failure(told.code.value, told.message, "")
+        timeout_us = None if request is None else request.timeout_us
+        failures[index] = Failure(told.code.value, told.message, evidence, model, timeout_us=timeout_us)
     return Answer(-1, np.array(indices, np.int32).tobytes(), keys, values, failures)

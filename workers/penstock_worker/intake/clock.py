@@ -1,0 +1,49 @@
+"""Owns the broker's time as a worker knows it: this host's clock may be minutes off, and decides nothing.
+
+A worker that holds retry records asks the broker for its time by a record of its own: the LogAppendTime that comes back was
+now when it was written. From then on the steady clock of this host counts on. Pure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+_ASK_AGAIN: Final = 600.0
+"""Steady clocks drift, and brokers' clocks are set: so many seconds after an answer, ask again."""
+
+
+class BrokerClock:
+    """Tells the broker's time, once that is known."""
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._steady = steady
+        self._behind_ms = (wall() - steady()) * 1000  # a first guess, for what no promise rests on
+        self._asked = False
+        self._told_at: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the broker has told its time."""
+        return self._told_at is not None
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether it should be asked now; to be followed by :meth:`asking`."""
+        return not self._asked and (self._told_at is None or self._steady() - self._told_at >= _ASK_AGAIN)
+
+    def asking(self) -> None:
+        """The question is on its way."""
+        self._asked = True
+
+    def told(self, time_ms: int | None) -> None:
+        """The answer: the broker's time in Unix ms, a moment ago; None or less than 0 where it gave none."""
+        self._asked = False
+        if time_ms is not None and time_ms >= 0:
+            self._told_at = self._steady()
+            self._behind_ms = time_ms - self._told_at * 1000
+
+    def now_ms(self) -> float:
+        """The broker's time in Unix ms; a moment early rather than late, by as long as its answer took to come."""
+        return self._steady() * 1000 + self._behind_ms

@@ -1,0 +1,83 @@
+"""Owns stepping over records that Kafka's client cannot hand out: where to read next, and what was lost in the end. Pure.
+
+The same offset that fails a few times in a row will fail for ever (a damaged batch on disk). Where the next readable record
+is, nobody knows: so steps double until something is read, and then go back by halves, for what lies between may be readable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_TRIES: Final = 3
+"""A fetch may be damaged on its way: so often is one offset read before it is given up."""
+
+
+@dataclass(slots=True)
+class _Damage:
+    """One partition's. ``bad``: the largest offset that is known to fail; ``good``: the smallest known to be readable."""
+
+    first: int
+    bad: int
+    errors: int = 1
+    tried: int = -1
+    """Where reading was last sent to."""
+    good: int | None = None
+    step: int = 1
+
+
+class StepOver:
+    """The damage of each of some partitions (of any hashable name)."""
+
+    def __init__(self) -> None:
+        self._damages: dict[object, _Damage] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._damages)
+
+    def failed(self, partition: object, offset: int, end: int) -> int | None:
+        """Reading at ``offset`` failed. Returns where to read instead; None: there again, as the client does by itself.
+
+        ``end`` is the offset after the log's last record: what comes there will be readable.
+        """
+        damage = self._damages.get(partition)
+        if damage is None or offset < damage.first:
+            self._damages[partition] = _Damage(offset, offset)
+            return None
+        # The client names its batch's first offset, not the one that it was sent to.
+        damage.bad = max(damage.bad, offset, damage.tried)
+        damage.errors += 1
+        if damage.good is None and damage.bad + damage.step >= end:
+            damage.good = end
+        return _next(damage) if damage.errors >= _TRIES else None
+
+    def read(self, partition: object, offset: int) -> int | None:
+        """A record at ``offset`` was read. Returns where to read before that is taken; None: take it, nothing is missed."""
+        damage = self._damages.get(partition)
+        if damage is None or damage.errors < _TRIES:
+            return None  # the client went on by itself, if there was anything
+        if offset > damage.tried > damage.bad:
+            damage.bad = offset - 1
+        damage.good = offset if damage.good is None else min(damage.good, offset)
+        return _next(damage) if damage.good - damage.bad > 1 else None
+
+    def lost(self, partition: object, first: int, last: int) -> bool:
+        """Whether the missing offsets ``first`` to ``last`` are damage; it is then forgotten."""
+        damage = self._damages.get(partition)
+        if damage is None or not first <= damage.first <= last:
+            return False
+        del self._damages[partition]
+        return True
+
+    def forget(self, partition: object) -> None:
+        """It has come anew, or gone."""
+        self._damages.pop(partition, None)
+
+
+def _next(damage: _Damage) -> int:
+    if damage.good is None:
+        damage.tried = damage.bad + damage.step
+        damage.step *= 2
+    else:
+        damage.tried = damage.bad + max(1, (damage.good - damage.bad) // 2)
+    return damage.tried

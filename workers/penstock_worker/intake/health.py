@@ -1,0 +1,83 @@
+"""Owns what the Kafka client says is wrong: remembered for the readiness probe, and logged once a change of state."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message, TopicPartition
+
+_LOOK_EVERY: Final = 3.0
+
+
+class Health:
+    """The consumer's troubles. Its methods are the client's callbacks: nothing in them raises."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("penstock.intake")
+        self._told: dict[Any, str] = {}
+        self._complained: str | None = None
+        self._look_due = 0.0
+        self._commits_fail = False
+        self.fatal: str | None = None
+        """Why this consumer can read nothing more."""
+        self.commit_failed = False
+        """Whether a commit has failed since the owner last looked; it should then commit everything again."""
+        self.down = False
+        """Whether no broker can be reached, as far as the client knows."""
+
+    def on_error(self, error: KafkaError) -> None:
+        """The client's error callback."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            if not self.down:
+                self.down = True
+                self._log.warning("no broker can be reached; waiting", error=error.str())
+        elif error.fatal():
+            self.fatal = error.str()
+        elif self._complained != error.name() and error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # its public name
+            self._complained = error.name()
+            self._log.warning("Kafka client error", error=error.str())
+
+    def look(self, consumer: Any, topic: str) -> None:
+        """While no broker is known to be up, ask now and then: an idle worker hears of it in no other way."""
+        now = time.monotonic()
+        if not self.down or now < self._look_due:
+            return
+        self._look_due = now + _LOOK_EVERY
+        try:
+            consumer.list_topics(topic, timeout=0.2)
+        except KafkaException:
+            return
+        self.down = False
+        self._complained = None
+        self._log.info("Kafka can be reached again")
+
+    def on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
+        """The client's commit callback."""
+        if error is None:
+            self.committed()
+        elif error.code() != KafkaError._NO_OFFSET:
+            self.commit_refused(error.str())
+
+    def committed(self) -> None:
+        """A commit has succeeded."""
+        self._commits_fail = False
+
+    def commit_refused(self, reason: str) -> None:
+        """Note a failed commit, for the owner to commit again; and say so once, until one succeeds."""
+        self.commit_failed = True
+        if not self._commits_fail:
+            self._commits_fail = True
+            self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=reason)
+
+    def tell(self, message: Message) -> None:
+        """Log an error that came in a message's place: once, until another one comes from there."""
+        error = message.error()
+        where = (message.topic(), message.partition())
+        if error is not None and self._told.get(where) != error.name():
+            self._told[where] = error.name()
+            self._log.warning("fetch error", error=error.str(), topic=where[0], partition=where[1], offset=message.offset())

@@ -1,0 +1,58 @@
+"""Owns where a worker begins to read a partition that it is given: after the last commit, or where the log begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+from confluent_kafka import KafkaException, TopicPartition
+
+from penstock_worker.intake.takeover import Left, read_metadata
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from penstock_worker.intake import ledger
+
+_ASK_SECONDS: Final = 10.0
+"""How long a question to the broker may take while partitions are being assigned."""
+
+
+class Start(NamedTuple):
+    """Where reading begins: the offset (None: unknown, the client decides), and what the last owner left."""
+
+    offset: int | None
+    end: int = 0
+    """The offset after the log's last record."""
+    left: Left = Left()
+    gap: tuple[int, int] | None = None
+    """First and last offset that retention deleted before anyone read them."""
+
+
+def place(consumer: Consumer, partitions: list[TopicPartition]) -> dict[ledger.TopicPartition, Start]:
+    """Set the offset of each of ``partitions``, and say where and how that is."""
+    log = structlog.get_logger("penstock.intake")
+    starts: dict[ledger.TopicPartition, Start] = {(p.topic, p.partition): Start(None) for p in partitions}
+    try:
+        committed: list[TopicPartition] = consumer.committed(partitions, timeout=_ASK_SECONDS) if partitions else []
+        for partition, known in zip(partitions, committed, strict=True):
+            low, high = consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
+            start = Start(low, high)
+            if low <= known.offset <= high:
+                start = Start(known.offset, high, read_metadata(known.metadata))
+            elif 0 <= known.offset < low:
+                start = Start(low, high, gap=(known.offset, low - 1))
+            elif known.offset > high:
+                log.error(
+                    "a topic is shorter than what was committed of it: made again? Reading it from its start",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    committed=known.offset,
+                    end=high,
+                )
+            starts[partition.topic, partition.partition] = start
+            partition.offset = low if start.offset is None else start.offset
+    except KafkaException as error:
+        # The client itself then starts at the committed offsets; where one is known, a gap is seen at the first record.
+        log.warning("could not look at what was committed", error=str(error))
+    return starts

@@ -1,0 +1,44 @@
+"""Owns what a commit says besides its offset: how its owner was doing, for whoever takes over from it. Pure.
+
+An owner writes ``open`` with every commit while it works, and ``shut`` when it hands the partition over in good order. Who
+takes over from ``open`` knows that the owner died, or was thrown out, at that very offset, and counts it; progress resets the
+count. ``alone`` is written before the one job at that offset is run with nothing beside it: an owner that ends there has
+most likely been killed by that job.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+CAREFUL_FROM: Final = 2
+"""So many owners in a row that ended at one offset without a word: what they held is run job by job."""
+
+State = Literal["open", "shut", "alone"]
+
+_METADATA: Final = re.compile(r"(open|shut|alone) (\d{1,9}) (\d{1,18})", re.ASCII)
+
+
+class Left(NamedTuple):
+    """What the last owner of a partition has left."""
+
+    takeovers: int = 0
+    """How many owners in a row have ended at the committed offset without a word."""
+    taken: int = 0
+    """The offset after the last record that it is known to have taken in."""
+    killer: bool = False
+    """Whether the record at the committed offset was run alone when its owner ended."""
+
+
+def write_metadata(state: State, takeovers: int, taken: int) -> str:
+    """What a commit says: see :class:`Left`."""
+    return f"{state} {takeovers} {taken}"
+
+
+def read_metadata(metadata: str | None) -> Left:
+    """What the next owner reads of it; somebody else's says nothing."""
+    found = _METADATA.fullmatch(metadata or "")
+    if found is None:
+        return Left()
+    state, takeovers, taken = found.group(1), int(found.group(2)), int(found.group(3))
+    return Left(takeovers + (state != "shut"), taken, state == "alone")

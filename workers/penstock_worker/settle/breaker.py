@@ -1,0 +1,85 @@
+"""Owns the breaker: which models fail every job, and so are given none for a while. Pure, with time passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from penstock_schemas.errors import ErrorCode
+
+FAULTS: Final = frozenset(
+    {
+        ErrorCode.MODEL_ERROR,
+        ErrorCode.NON_FINITE_OUTPUT,
+        ErrorCode.TRANSFORM_ERROR,
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.ENGINE_CRASH,
+        ErrorCode.ENGINE_TIMEOUT,
+    }
+)
+"""Failures that may be the model's own fault."""
+_FIRST_REST: Final = 5.0
+_LONGEST_REST: Final = 60.0
+_DEATH: Final = 20
+"""A dead engine weighs as much as so many failed jobs: it costs seconds, not microseconds."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """Failures of one model without a success between them."""
+
+    failures: int
+    since: float
+    rest: float = 0.0
+    """How long the model rests before it is given jobs again, in seconds; 0 while it does not rest."""
+    until: float = 0.0
+
+
+class Breaker:
+    """Counts failures in a row.
+
+    When a model's rest is over, it is given what comes: one success ends it all, one failure doubles the next rest.
+    """
+
+    def __init__(self, failures: int, seconds: float) -> None:
+        """A model rests after ``failures`` failed jobs in a row that took ``seconds`` or more."""
+        self._failures = failures
+        self._seconds = seconds
+        self._rows: dict[str, _Row] = {}
+
+    def succeeded(self, model: str) -> bool:
+        """A job of ``model`` has its result. Returns whether the model had been resting."""
+        row = self._rows.pop(model, None) if self._rows else None
+        return row is not None and row.rest > 0
+
+    def failed(self, model: str, jobs: int, now: float, *, died: bool = False) -> bool:
+        """``jobs`` of ``model`` failed, or one that ``died`` with its engine. Returns whether the model rests from now on."""
+        row = self._rows.setdefault(model, _Row(0, now))
+        row.failures += _DEATH if died else jobs
+        if row.rest:
+            if now >= row.until:
+                row.rest = min(2 * row.rest, _LONGEST_REST)
+                row.until = now + row.rest
+            return False
+        if row.failures < self._failures or now - row.since < self._seconds:
+            return False
+        row.rest, row.until = _FIRST_REST, now + _FIRST_REST
+        return True
+
+    def resting(self, model: str | None) -> bool:
+        """Whether ``model`` failed every job of late: what it fails now is not its jobs' fault."""
+        row = self._rows.get(model or "")
+        return row is not None and row.rest > 0
+
+    def unready(self) -> list[str]:
+        """The models that fail every job."""
+        return [model for model, row in self._rows.items() if row.rest]
+
+    def blocked(self, now: float) -> frozenset[str]:
+        """The models that are given no jobs at ``now``."""
+        if not self._rows:
+            return _NONE
+        return frozenset(model for model, row in self._rows.items() if row.rest and now < row.until)
+
+
+_NONE: Final = frozenset[str]()
