@@ -246,7 +246,7 @@ def _job_headers() -> Document:
             },
             "traceparent": text,
             "tracestate": text,
-            "penstock-id": _id_schema("The job id, in retries and redrives."),
+            "penstock-id": {"type": "string", "description": "The job id, in retries and redrives; perhaps a derived one."},
             "penstock-generation": {"type": "string", "pattern": r"^\d{1,10}$"},
             "penstock-attempt": {"type": "string", "pattern": r"^\d{1,10}$"},
             **dict.fromkeys(sorted(RETRY_HEADERS), text),

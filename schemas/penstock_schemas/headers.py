@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from penstock_schemas.errors import ErrorCode, JobError
-from penstock_schemas.ids import ID_RULE, is_valid_id_bytes
+from penstock_schemas.ids import ID_RULE, is_derived_id_bytes, is_valid_id_bytes
 from penstock_schemas.names import CLIENT_ID_PATTERN
 from penstock_schemas.text import shorten
 
@@ -74,7 +74,8 @@ def parse_job_headers(headers: Iterable[Header]) -> JobHeaders:
     if UNREADABLE in found:
         problems.append("names must be UTF-8, and one of this record's is not")
     job_id = found.get(PENSTOCK_ID, found.get("ce_id"))
-    if job_id is not None and not is_valid_id_bytes(job_id):
+    kept = PENSTOCK_ID in found and is_derived_id_bytes(found[PENSTOCK_ID])  # a retry or redrive of a job that has no other
+    if job_id is not None and not kept and not is_valid_id_bytes(job_id):
         problems.append(f"{PENSTOCK_ID if PENSTOCK_ID in found else 'ce_id'} is {shorten(job_id)}; an id is {ID_RULE}")
         job_id = None
     generation = _count(found, PENSTOCK_GENERATION, 0, problems)

@@ -13,6 +13,7 @@ MAX_ID_LENGTH: Final = 128
 ID_REGEX: Final = r"(?!~)[A-Za-z0-9._:~-]{1,128}"
 ID_RULE: Final = "1 to 128 characters of A-Z, a-z, 0-9 and . _ : ~ -, not beginning with ~"
 
+_DERIVED: Final = re.compile(rb"~\d{1,10}-\d{1,19}-(-1|\d{1,19})")
 _PATTERN: Final = re.compile(ID_REGEX)
 _BYTES_PATTERN: Final = re.compile(ID_REGEX.encode())
 
@@ -30,6 +31,11 @@ def is_valid_id(text: str) -> bool:
 def is_valid_id_bytes(raw: bytes) -> bool:
     """:func:`is_valid_id` for a record key or header value."""
     return _BYTES_PATTERN.fullmatch(raw) is not None
+
+
+def is_derived_id_bytes(raw: bytes) -> bool:
+    """Whether ``raw`` is what :func:`derived_id` makes: no caller's id, but the fleet's own for a job without one."""
+    return _DERIVED.fullmatch(raw) is not None
 
 
 def are_valid_ids(ids: Sequence[bytes]) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from penstock_worker.intake.ledger import Entry, TopicPartition
     from penstock_worker.intake.placing import Start
 
+_TRUSTED: Final = 2 * CAREFUL_FROM
+"""When more owners than that have ended over a job that is announced and judged, judging it may be what ends them."""
 _MOST: Final = 256
 """So many jobs of one partition wait here; the rest waits in Kafka."""
 
@@ -29,8 +31,8 @@ _MOST: Final = 256
 class Judge(Protocol):
     """Who settles a job that has killed a worker."""
 
-    def condemn(self, delivery: Delivery) -> None:
-        """The one job of ``delivery`` was run alone when its worker died."""
+    def condemn(self, delivery: Delivery, *, blind: bool) -> None:
+        """The one job of ``delivery`` was run alone when its worker died; ``blind``: it is better not even decoded."""
         ...
 
 
@@ -66,8 +68,8 @@ class Caution:
         self._surroundings = surroundings
         self._judge = judge
         self._reach = reach
-        self._killers: dict[TopicPartition, int] = {}
-        """The offset of a job that was run alone when the last owner ended."""
+        self._killers: dict[TopicPartition, Start] = {}
+        """Starts with a job that was run alone when the last owner ended."""
         self._stretches: dict[TopicPartition, int] = {}
         """Up to which offset, excluded, jobs are dangerous."""
         self._waiting: deque[Delivery] = deque()
@@ -91,7 +93,7 @@ class Caution:
         if start.offset is None:
             return False
         if start.left.killer:
-            self._killers[partition] = start.offset
+            self._killers[partition] = start
             self._stretches[partition] = start.offset + 1
         if start.left.takeovers >= CAREFUL_FROM:
             end = min(max(start.left.taken, start.offset + self._reach), start.end)
@@ -149,9 +151,10 @@ class Caution:
     def _begin(self, delivery: Delivery) -> None:
         entry = delivery.entry(0)
         partition, offset = entry.partition, entry.next_offset - 1
-        if self._killers.get(partition) == offset:
+        killer = self._killers.get(partition)
+        if killer is not None and killer.offset == offset:
             del self._killers[partition]
-            self._judge.condemn(delivery)
+            self._judge.condemn(delivery, blind=killer.left.takeovers > _TRUSTED)
         elif self._surroundings.announce(partition, offset):
             self._surroundings.run_alone(delivery)
         else:

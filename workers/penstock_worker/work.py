@@ -14,6 +14,7 @@ import structlog
 
 from penstock_worker.caution import Caution
 from penstock_worker.engine.pool import Pool, WorkerFailedError
+from penstock_worker.engine.wire import Notice
 from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Fetched, Intake
 from penstock_worker.intake.ledger import Ledger, TopicPartition
@@ -214,7 +215,7 @@ class Worker:
         if self._outbox.full:  # what the engines answer would pile up here: they wait, too, and all before them
             self._outbox.wait(timeout)
         else:
-            self._pool.blocked = self._breaker.blocked(now)
+            self._pool.notice = Notice(self._breaker.blocked(now), self._clock.ahead_ms())
             self._caution.turn()
             self._pool.turn(timeout)
             self._outbox.poll()

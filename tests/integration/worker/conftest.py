@@ -59,7 +59,8 @@ def real(kafka: ApacheKafka, models: Path, tmp_path_factory: pytest.TempPathFact
     declared["latest"] = {"path": str(models / "rows"), "versions": "latest"}
     declared["picky"] = {"path": str(models / "rows" / "1"), "transform": "user_transforms:Picky"}
     declared["words"] = {"path": str(models / "rows" / "1"), "transform": "user_transforms:Words"}
-    fleet = Fleet(make_settings(kafka, declared), tmp_path_factory.mktemp("real"))
+    # A version that is not served is waited for, unless there is no grace.
+    fleet = Fleet(make_settings(kafka, declared, retry={"model_grace": 0.0}), tmp_path_factory.mktemp("real"))
     try:
         fleet.start().ready()
         yield fleet
@@ -69,15 +70,27 @@ def real(kafka: ApacheKafka, models: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def make_fleet(kafka: ApacheKafka, tmp_path: Path) -> Iterator[MakeFleet]:
-    """``make_fleet(batch_seconds=0.1, worker={...})``: a fleet whose one model m needs no TensorFlow."""
+    """``make_fleet(batch_seconds=0.1, worker={...})``: a fleet whose one model m needs no TensorFlow.
+
+    ``timeout`` is the model's; ``marks`` and ``fails`` as in the tests' backend.
+    """
     made: list[Fleet] = []
 
-    def make(*, batch_seconds: float = 0.0, model: bool = True, **sections: Any) -> Fleet:
+    def make(
+        *,
+        batch_seconds: float = 0.0,
+        model: bool = True,
+        marks: Path | None = None,
+        fails: Path | None = None,
+        timeout: float = 60.0,
+        **sections: Any,
+    ) -> Fleet:
         path = tmp_path / f"m{len(made)}"
         if model:
-            write_model(path, batch_seconds=batch_seconds)
+            write_model(path, batch_seconds=batch_seconds, marks=marks, fails=fails)
         sections["worker"] = {"backend": "numpy_models", **sections.get("worker", {})}
-        fleet = Fleet(make_settings(kafka, {"m": {"path": str(path)}}, **sections), tmp_path / f"fleet-{len(made)}")
+        declared = {"m": {"path": str(path), "timeout": timeout}}
+        fleet = Fleet(make_settings(kafka, declared, **sections), tmp_path / f"fleet-{len(made)}")
         made.append(fleet)
         return fleet
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,13 @@ MakeFleet = Callable[..., "Fleet"]
 class WorkerProcess:
     """``python -m penstock_worker``, and what it logs."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, path: Sequence[Path] = ()) -> None:
+        """``path``: further folders that its Python looks into first."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "worker.toml").write_text("")
         self._log = folder / "worker.log"
-        environment = worker_environment(settings) | {"PYTHONPATH": f"{BACKENDS}{os.pathsep}{HERE}", "TMPDIR": str(folder)}
+        folders = os.pathsep.join(map(str, [*path, BACKENDS, HERE]))
+        environment = worker_environment(settings) | {"PYTHONPATH": folders, "TMPDIR": str(folder)}
         argv = [sys.executable, "-m", "penstock_worker", "--config", str(folder / "worker.toml")]
         self.process = ManagedProcess("the worker", argv, log=self._log, env=environment)
         self.process.start()
@@ -124,9 +126,9 @@ class Fleet:
         self._asker = Consumer({"bootstrap.servers": servers, "group.id": settings.names.workers_group})
         self.admin = ADMIN.AdminClient({"bootstrap.servers": servers})
 
-    def start(self, settings: Settings | None = None) -> WorkerProcess:
+    def start(self, settings: Settings | None = None, path: Sequence[Path] = ()) -> WorkerProcess:
         """Start a worker; wait for it with :meth:`WorkerProcess.ready`."""
-        worker = WorkerProcess(settings or self.settings, self._folder / f"worker-{len(self._workers)}")
+        worker = WorkerProcess(settings or self.settings, self._folder / f"worker-{len(self._workers)}", path)
         self._workers.append(worker)
         return worker
 
@@ -161,6 +163,11 @@ class Fleet:
     def answered(self) -> list[str | None]:
         """The keys of all outcomes read so far, repeats included."""
         return [_key(message) for message in self._outcomes.records]
+
+    def answered_now(self) -> list[str | None]:
+        """The keys of all outcomes that are there."""
+        self._outcomes.until(lambda: True, "one look")
+        return self.answered()
 
     def outcome(self, job: str) -> Outcome:
         return self.outcomes(job)[0]

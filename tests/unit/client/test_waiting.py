@@ -128,12 +128,12 @@ def test_a_store_that_comes_back_is_asked_again(store: CountingStore, watcher: W
     store.available = False
     box: Box = queue.SimpleQueue()
     watcher.watch("a", box_for(box), era=None)
-    eventually(lambda: watcher.trouble, "the watcher met the trouble")
-    assert "switched off" in str(watcher.trouble)
+    eventually(lambda: watcher.trouble.now, "the watcher met the trouble")
+    assert "switched off" in str(watcher.trouble.now)
     store.put("a", b"1", hint=False)
     store.available = True
     assert box.get(timeout=10) == ("a", b"1")
-    assert watcher.trouble is None
+    assert watcher.trouble.now is None
 
 
 def test_a_lost_subscription_is_renewed_and_begins_another_era(store: CountingStore, watcher: Watcher) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.headers import Header, parse_job_headers
+from penstock_schemas.ids import derived_id
 from penstock_schemas.retries import PROBE, Tries, build_retry_headers, is_probe, parse_tries
 
 ERROR = JobError(ErrorCode.ENGINE_CRASH, "it died: é")
@@ -83,3 +84,12 @@ def test_the_list_of_failures_is_bounded() -> None:
 def test_a_question_for_the_time_is_no_job() -> None:
     assert is_probe([(PROBE, b"1")])
     assert not is_probe(OWN)
+
+
+@pytest.mark.parametrize("timestamp_ms", [1_700_000_000_000, 0, -1])
+def test_an_id_that_was_derived_stays_the_jobs(timestamp_ms: int) -> None:
+    derived = derived_id(3, 17, timestamp_ms).encode()
+    headers = build_retry_headers(Tries("f.jobs-3-17", 0, 2), job_id=derived, error=ERROR, worker="w", due_ms=0)
+    assert (parse_job_headers(headers).id, parse_job_headers(headers).error) == (derived, None)
+    assert parse_job_headers([("ce_id", derived)]).error is not None, "no caller can give one"
+    assert parse_job_headers([("penstock-id", b"~x")]).error is not None

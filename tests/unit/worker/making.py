@@ -16,6 +16,7 @@ from penstock_worker.engine.assembly import Piece
 from penstock_worker.engine.backend import Arrays
 from penstock_worker.engine.block import Block
 from penstock_worker.engine.catalog import Catalog, Route, Version
+from penstock_worker.engine.runner import Ran
 from penstock_worker.engine.signature import Port, Signature
 from penstock_worker.engine.transforms import Transform
 from penstock_worker.intake.delivery import Delivery
@@ -166,6 +167,18 @@ def a_block(
 
 def whole(*blocks: Block) -> list[Piece[Block]]:
     return [Piece(block, 0, block.jobs) for block in blocks]
+
+
+def outcomes(ran: list[Ran]) -> dict[bytes, Any]:
+    """By job id: the first value of its output, or the code of its error."""
+    found: dict[bytes, Any] = {}
+    for result in ran:
+        block, begin, end = result.piece
+        for job in range(begin, end):
+            assert block.ids[job] not in found, "a job has one answer"
+            failure = result.failed.get(job - begin)
+            found[block.ids[job]] = failure[0].code if failure else result.outputs["y"][job - begin].flat[0]
+    return found
 
 
 def firsts(values: Sequence[float], rows: int = 1) -> Arrays:

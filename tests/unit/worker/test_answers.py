@@ -57,7 +57,7 @@ def test_ids_that_are_not_their_records_keys_travel_as_keys() -> None:
 
 
 def test_failed_jobs_stand_beside_their_neighbours() -> None:
-    block = a_block(a_version(a_model()), firsts([1, 2, 3]), first=10)
+    block = a_block(a_version(a_model()), firsts([1, 2, 3]), first=10, timeout_us=4_000_000)
     (ran,) = run(whole(block))
     ran.failed[1] = JobError(ErrorCode.MODEL_ERROR, "it said no"), "Traceback"
     answer, wait_us = Answers(10**6).succeeded(ran, 1, 0.0)
@@ -65,7 +65,7 @@ def test_failed_jobs_stand_beside_their_neighbours() -> None:
     assert {index: outcome.status for index, outcome in outcomes.items()} == {10: "succeeded", 11: "failed", 12: "succeeded"}
     assert [outcomes[index]["y"][0, 0] for index in (10, 12)] == [2, 6]
     assert (outcomes[11].error, outcomes[11].origin) == ("it said no", "f.jobs-0-11")
-    assert answer.failures == {11: Failure("model_error", "it said no", "Traceback")}
+    assert answer.failures == {11: Failure("model_error", "it said no", "Traceback", "m", "1", 3, 4_000_000)}
     assert len(wait_us) == 3
 
 
@@ -112,13 +112,23 @@ def test_an_output_that_cannot_be_written_fails_its_job_and_not_the_engine() -> 
 def test_refusals_carry_what_is_known_of_their_job() -> None:
     error = JobError(ErrorCode.INVALID_JOB, "no")
     request = Request(model_name="m", model_version="2", reply_to="me", generation=3)
-    answer = refused(9, [Refusal(4, b"a", "t-0-1", error, None), Refusal(6, b"b", "t-0-2", error, request, "expired")], 1)
+    answer = refused(9, [Refusal(4, b"a", "t-0-1", error, None), Refusal(6, b"b", "t-0-2", error, request, "expired")])
     outcomes = decoded(answer)
     assert (answer.sequence, answer.keys, list(answer.failures)) == (9, [b"a", b"b"], [4])
     assert (outcomes[4].model_name, outcomes[4].generation, outcomes[4].status) == (None, 0, "failed")
     known = outcomes[6]
     assert (known.model_name, known.model_version, known.reply_to, known.generation) == ("m", "2", "me", 3)
     assert known.status == "expired"
+
+
+def test_a_refusal_says_which_model_it_was_and_which_timeout_the_job_has() -> None:
+    error = JobError(ErrorCode.NON_FINITE_INPUT, "no")
+    request = Request(timeout_us=7)
+    version = a_version(a_model(), version="3")
+    answer = refused(9, [Refusal(0, b"a", "t-0-1", error, request, version=version), Refusal(1, b"b", "t-0-2", error, None)])
+    assert answer.failures[0] == Failure("non_finite_input", "no", "", "m", "3", 0, 7)
+    assert answer.failures[1] == Failure("non_finite_input", "no")
+    assert decoded(answer)[0].model_version == "3"
 
 
 def test_a_batch_in_figures() -> None:

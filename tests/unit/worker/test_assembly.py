@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_worker.engine.assembly import Assembler, Piece, Policy, calls, halve
+from penstock_worker.engine.assembly import Assembler, Piece, Policy, halve, next_call
+from penstock_worker.engine.batch_limit import BatchLimit
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,11 @@ class Jobs:
     solo: bool = False
 
 
-NOW = Policy(max_rows=8, max_delay=0, batched=True)
+def policy_of(max_rows: int, max_delay: float, *, batched: bool = True) -> Policy:
+    return Policy(BatchLimit(max_rows), max_delay, batched)
+
+
+NOW = policy_of(8, 0)
 
 
 def rows_of(batch: list[Piece[Jobs]]) -> int:
@@ -49,7 +54,7 @@ def test_lanes_never_meet_and_the_oldest_head_goes_first() -> None:
 
 def test_a_job_waits_for_company_up_to_max_delay() -> None:
     assembler: Assembler[Jobs] = Assembler()
-    patient = Policy(max_rows=8, max_delay=0.5, batched=True)
+    patient = policy_of(8, 0.5)
     assembler.add("lane", patient, Jobs(3, ready_at=10.0))
     assert assembler.delay(10.2) == pytest.approx(0.3)
     assert assembler.take(10.2) == []
@@ -60,7 +65,7 @@ def test_a_job_waits_for_company_up_to_max_delay() -> None:
 
 def test_a_full_batch_does_not_wait() -> None:
     assembler: Assembler[Jobs] = Assembler()
-    patient = Policy(max_rows=8, max_delay=60, batched=True)
+    patient = policy_of(8, 60)
     assembler.add("lane", patient, Jobs(9))
     assert assembler.delay(0.0) == 0
     assert rows_of(assembler.take(0.0)) == 8
@@ -76,8 +81,23 @@ def test_a_job_larger_than_a_batch_is_one_alone() -> None:
     assert taken == [[Piece(small, 0, 1)], [Piece(large, 0, 1)], [Piece(large, 1, 2)], [Piece(small, 0, 1)]]
 
 
+def test_the_limit_of_a_lane_may_change_while_jobs_wait() -> None:
+    assembler: Assembler[Jobs] = Assembler()
+    limit = BatchLimit(8)
+    block = Jobs(20)
+    assembler.add("lane", Policy(limit, 60, batched=True), block)
+    assert assembler.take(0.0) == [Piece(block, 0, 8)]
+    limit.refused(8, 0.0)
+    assert assembler.take(0.0) == [Piece(block, 8, 12)]
+    large = Jobs(1, rows=5)
+    assembler.add("other", Policy(limit, 0, batched=True), large)
+    assert assembler.take(0.0) == [Piece(block, 12, 16)]
+    assert assembler.take(0.0) == [Piece(block, 16, 20)]
+    assert assembler.take(0.0) == [Piece(large, 0, 1)], "larger than a batch is now: alone"
+
+
 def test_nobody_waits_for_company_that_the_parent_holds_back() -> None:
-    patient = Policy(1000, 60.0, batched=True)
+    patient = policy_of(1000, 60.0)
     for bounds in ({"most_jobs": 8}, {"most_bytes": 200}):
         assembler: Assembler[Jobs] = Assembler(**bounds)
         assembler.add("lane", patient, Jobs(4))
@@ -87,7 +107,7 @@ def test_nobody_waits_for_company_that_the_parent_holds_back() -> None:
         assert assembler.take(0.0) == [], "there is room for more again"
 
 
-@pytest.mark.parametrize(("policy", "solo"), [(Policy(8, 60, batched=False), False), (Policy(8, 60, batched=True), True)])
+@pytest.mark.parametrize(("policy", "solo"), [(policy_of(8, 60, batched=False), False), (policy_of(8, 60), True)])
 def test_jobs_that_must_stand_alone_do_so_at_once(policy: Policy, *, solo: bool) -> None:
     assembler: Assembler[Jobs] = Assembler()
     block = Jobs(3, solo=solo)
@@ -108,7 +128,7 @@ blocks = st.builds(Jobs, jobs=st.integers(1, 9), rows=st.integers(1, 12), ready_
 def test_whole_jobs_once_in_order_and_bounded(
     added: list[tuple[str, Jobs, int]], max_rows: int, max_delay: float, *, batched: bool
 ) -> None:
-    policy = Policy(max_rows, max_delay, batched)
+    policy = policy_of(max_rows, max_delay, batched=batched)
     assembler: Assembler[Jobs] = Assembler()
     taken: list[list[Piece[Jobs]]] = []
     now = 0.0
@@ -136,7 +156,7 @@ def test_whole_jobs_once_in_order_and_bounded(
 def test_a_batch_can_be_taken_exactly_when_the_delay_is_over(added: list[tuple[str, Jobs]], now: float) -> None:
     assembler: Assembler[Jobs] = Assembler()
     for lane, block in added:
-        assembler.add(lane, Policy(64, 2.0, batched=True), block)
+        assembler.add(lane, policy_of(64, 2.0), block)
     delay = assembler.delay(now)
     assert delay is not None
     assert bool(assembler.take(now)) is (delay == 0)
@@ -167,7 +187,9 @@ def test_halves_hold_every_job_once_in_order_and_are_nearly_equal(batch: list[Pi
     padded=st.booleans(),
 )
 def test_calls_cover_all_rows_in_allowed_sizes(rows: int, sizes: list[int], *, padded: bool) -> None:
-    plan = calls(rows, sizes[-1], sizes if padded else None)
+    plan: list[tuple[int, int]] = []
+    while (left := rows - sum(taken for taken, _ in plan)) > 0:
+        plan.append(next_call(left, sizes[-1], sizes if padded else None))
     assert sum(taken for taken, _ in plan) == rows
     assert all(0 < taken <= called <= sizes[-1] for taken, called in plan)
     if padded:

@@ -61,7 +61,7 @@ def test_the_lane_follows_the_models_settings_and_its_signature(catalog: Catalog
     rows = catalog.route(asked(model_name="n", signature="serving_default"))
     assert isinstance(flat, Route)
     assert isinstance(rows, Route)
-    assert (rows.policy.max_rows, rows.policy.max_delay, rows.policy.batched, flat.policy.batched) == (5, 0.5, True, False)
+    assert (rows.policy.limit.rows, rows.policy.max_delay, rows.policy.batched, flat.policy.batched) == (5, 0.5, True, False)
 
 
 def test_a_fleet_of_one_model_needs_no_name(catalog: Catalog) -> None:

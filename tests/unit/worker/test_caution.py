@@ -39,8 +39,8 @@ class World:
         assert delivery.isolation is Isolation.SOLO
         self.done.append(("run", int(delivery.offsets[0])))
 
-    def condemn(self, delivery: Delivery) -> None:
-        self.done.append(("condemn", int(delivery.offsets[0])))
+    def condemn(self, delivery: Delivery, *, blind: bool) -> None:
+        self.done.append(("condemn blind" if blind else "condemn", int(delivery.offsets[0])))
 
     def hold(self, hold: Hold) -> None:
         self.done.append(("hold", hold))
@@ -112,6 +112,13 @@ def test_the_job_that_its_owner_died_over_is_not_run_but_judged(caution: Caution
     job.entry(0).settle()
     caution.turn()
     assert world.take() == [("commit", None), ("announce", 20), ("run", 20)], "the next one is not the killer"
+
+
+def test_a_job_that_judging_it_may_kill_is_judged_blindly(caution: Caution, world: World) -> None:
+    caution.assigned(P, Start(10, 50, Left(5, 11, killer=True)))
+    caution.add([a_job(10)])
+    caution.turn()
+    assert world.take() == [("condemn blind", 10)]
 
 
 def test_a_job_waits_for_those_before_it_and_holds_up_no_other_partition(caution: Caution, world: World) -> None:

@@ -2,99 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Pipe
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from tests.unit.worker.making import a_delivery
+from tests.unit.worker.fake_engines import ALONE, SIZE, SOLO, FakeEngine, Settled, held, isolation, jobs
 
-from penstock_schemas.errors import ErrorCode, JobError
+from penstock_schemas.errors import ErrorCode
 from penstock_schemas.settings import Settings
 from penstock_worker.engine import pool as module
+from penstock_worker.engine.backlog import Backlog
+from penstock_worker.engine.death import Cause
 from penstock_worker.engine.pool import Pool, WorkerFailedError
-from penstock_worker.engine.process import Died
-from penstock_worker.engine.wire import Answer
-from penstock_worker.intake.delivery import Delivery
+from penstock_worker.engine.process import Ready
+from penstock_worker.engine.wire import Notice
+from penstock_worker.intake.ledger import Entry
 from penstock_worker.metrics import WorkerMetrics
-
-SIZE = 1000
-
-
-class FakeEngine:
-    """An engine that says what the test lets it say."""
-
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.device = device
-        self.waiting: str | None = None
-        self.starts = 0
-        self.said: deque[Any] = deque()
-        self.start()
-
-    def start(self) -> None:
-        self.starts += 1
-        self.ready = True
-        self.room = 2
-        self.records = 0
-        self.in_flight: dict[int, Delivery] = {}
-        self.pipe, self._far = Pipe()
-
-    @property
-    def has_room(self) -> bool:
-        return self.ready and self.room > 0
-
-    @property
-    def hungry(self) -> bool:
-        return self.has_room
-
-    def fits(self, delivery: Delivery) -> bool:
-        return delivery.bytes <= SIZE
-
-    def send(self, delivery: Delivery) -> None:
-        self.room -= 1
-        self.records += delivery.left
-        self.in_flight[delivery.sequence] = delivery
-
-    def say(self, what: Any) -> None:
-        self.said.append(what)
-        self._far.send_bytes(b"")
-
-    def receive(self) -> Any:
-        self.pipe.recv_bytes()
-        return self.said.popleft()
-
-    def answered(self, delivery: Delivery, records: int) -> None:
-        self.records -= records
-        if delivery.left == 0:
-            del self.in_flight[delivery.sequence]
-
-    def answer(self, sequence: int, *indices: int) -> None:
-        self.say(([Answer(sequence, np.array(indices, np.int32).tobytes(), None, [b""] * len(indices), {})], None))
-
-    def die(self, *suspects: tuple[int, list[int]]) -> None:
-        running = [(sequence, np.array(indices, np.int32)) for sequence, indices in suspects]
-        self.say(Died(-9, running, list(self.in_flight.values())))
-
-    def stop(self, timeout: float) -> None:
-        self.ready = False
-
-
-class Settled:
-    """What came of jobs, by offset."""
-
-    def __init__(self) -> None:
-        self.done: list[int] = []
-        self.ended: dict[int, JobError] = {}
-
-    def settle(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64]) -> None:
-        self.done += delivery.offsets[indices].tolist()
-
-    def end(self, delivery: Delivery, indices: Sequence[int], error: JobError) -> None:
-        self.ended |= {int(delivery.offsets[index]): error for index in indices}
-
 
 Make = Callable[..., tuple[Pool, list[Any], Settled]]
 
@@ -103,8 +27,8 @@ Make = Callable[..., tuple[Pool, list[Any], Settled]]
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     engines: list[FakeEngine] = []
 
-    def engine(settings: Settings, device: str) -> FakeEngine:
-        engines.append(FakeEngine(settings, device))
+    def engine(settings: Settings, device: str, clock: object) -> FakeEngine:
+        engines.append(FakeEngine(settings, device, clock))
         return engines[-1]
 
     monkeypatch.setattr(module, "EngineProcess", engine)
@@ -116,32 +40,21 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     return make
 
 
-def jobs(*offsets: int, partitions: Sequence[int] | None = None, size: int = 1) -> Delivery:
-    return a_delivery([b"x" * size] * len(offsets), offsets=list(offsets), partitions=partitions)
-
-
-def held(engine: FakeEngine) -> list[tuple[list[int], int, bool]]:
-    """What the engine holds: offsets, attempt and whether one by one."""
-    return [(d.offsets.tolist(), d.attempt, d.solo) for d in engine.in_flight.values()]
-
-
 def test_the_engine_with_the_least_to_do_gets_the_next_delivery(make: Make) -> None:
     pool, engines, settled = make(2)
     for delivery in (jobs(0, 1, 2), jobs(3), jobs(4), jobs(5), jobs(6)):
         pool.add(delivery)
     assert not pool.hungry
     pool.turn(0)
-    assert [held(engine) for engine in engines] == [
-        [([0, 1, 2], 1, False), ([5], 1, False)],
-        [([3], 1, False), ([4], 1, False)],
-    ]
+    assert [held(engine) for engine in engines] == [[[0, 1, 2], [5]], [[3], [4]]]
     assert pool.busy
     assert not pool.hungry, "one delivery waits"
-    engines[1].room = 1
     engines[1].answer(2, 0)
     pool.turn(0)
+    pool.turn(0)
     assert settled.done == [3]
-    assert held(engines[1]) == [([4], 1, False), ([6], 1, False)]
+    assert held(engines[1]) == [[4], [6]]
+    assert [engine.watched for engine in engines] == [3, 3]
 
 
 def test_an_answer_counts_once(make: Make) -> None:
@@ -152,40 +65,82 @@ def test_an_answer_counts_once(make: Make) -> None:
     engine.answer(1, 1, 2)
     engine.answer(99, 0)  # of a delivery that nobody knows any more
     pool.turn(0)
-    pool.turn(0)
     assert settled.done == [0, 1, 2]
     assert (engine.records, pool.busy) == (0, False)
 
 
-def test_jobs_of_a_dead_engine_are_tried_again_first_and_suspects_alone(make: Make) -> None:
+def test_blocked_models_travel_with_each_delivery(make: Make) -> None:
+    pool, (engine,), _ = make()
+    pool.add(jobs(0))
+    pool.turn(0)
+    pool.notice = Notice(frozenset({"m"}))
+    pool.add(jobs(1))
+    pool.turn(0)
+    assert engine.notices == [Notice(), Notice(frozenset({"m"}))]
+
+
+def test_suspects_of_a_dead_engine_run_by_themselves_and_the_others_as_before(make: Make) -> None:
     pool, (engine,), settled = make()
     for delivery in (jobs(0, 1, 2), jobs(3), jobs(4)):
         pool.add(delivery)
     pool.turn(0)
     engine.answer(1, 0)
-    engine.die((1, [0, 2]))
+    engine.die((1, [0, 2]), (2, [0]))
     pool.turn(0)
-    engine.room = 9
     pool.turn(0)
-    assert engine.starts == 2
-    assert held(engine) == [([1], 1, False), ([2], 2, True), ([3], 1, False), ([4], 1, False)]
-    assert settled.done == [0]
+    assert (engine.starts, settled.done, settled.blamed) == (2, [0], {})
+    seen = []
+    while pool.busy:
+        seen += held(engine)
+        engine.answer_all()
+        pool.turn(0)
+        pool.turn(0)
+    assert seen == [[2], [1], [3], [4]], "isolated ones and others in turn: neither kind waits for ever"
+    assert sorted(settled.done) == [0, 1, 2, 3, 4]
 
 
-def test_jobs_that_crash_every_time_are_ended_and_cost_the_worker_nothing(make: Make) -> None:
+def test_a_job_that_was_the_only_suspect_is_blamed_and_not_tried_again(make: Make) -> None:
     pool, (engine,), settled = make()
-    for offset in range(4):
-        pool.add(jobs(offset))
-    for _ in range(40):
-        if pool.busy:
-            pool.turn(0)
-            engine.die((next(iter(engine.in_flight)), [0]))
-            pool.turn(0)
-    assert not pool.busy
-    assert sorted(settled.ended) == [0, 1, 2, 3]
-    error = settled.ended[0]
-    assert error.code is ErrorCode.ENGINE_CRASH
-    assert error.message == "the engine died while it ran this job, 3 times (last status -9): it is not tried again"
+    pool.add(jobs(0, 1, 2, isolation=SOLO))
+    pool.turn(0)
+    engine.answer(1, 0)
+    engine.die((1, [1]), cause=Cause.TIMEOUT)
+    pool.turn(0)
+    pool.turn(0)
+    assert (held(engine), isolation(engine)) == ([[2]], [SOLO])
+    assert list(settled.blamed) == [1]
+    assert settled.blamed[1].code is ErrorCode.ENGINE_TIMEOUT
+
+
+def test_an_isolated_delivery_waits_for_an_engine_that_is_empty_and_keeps_it_to_itself(make: Make) -> None:
+    pool, (first, second), settled = make(2)
+    for delivery in (jobs(0, 1), jobs(2, 3, 4)):
+        pool.add(delivery)
+    pool.turn(0)
+    assert (held(first), held(second)) == ([[0, 1]], [[2, 3, 4]])
+    pool.add(jobs(10, 11, isolation=ALONE))
+    pool.add(jobs(5))
+    pool.turn(0)
+    assert (held(first), held(second)) == ([[0, 1]], [[2, 3, 4], [5]]), "the first is kept free for it"
+    assert not pool.hungry
+    first.answer(1, 0, 1)
+    pool.turn(0)
+    pool.turn(0)
+    assert (held(first), isolation(first)) == ([[10, 11]], [ALONE])
+    pool.add(jobs(6))
+    second.answer_all()
+    first.answer(4, 0)
+    pool.turn(0)
+    assert pool.busy
+    pool.turn(0)
+    assert (held(first), held(second)) == ([[10, 11]], [[6]]), "as long as one of them is not answered"
+    assert pool.hungry, "the second has room"
+    second.room = 0
+    assert not pool.hungry
+    first.answer(4, 1)
+    pool.turn(0)
+    assert pool.hungry
+    assert settled.done.count(10) == 1
 
 
 def test_an_engine_that_does_not_come_up_ends_the_worker(make: Make) -> None:
@@ -195,10 +150,52 @@ def test_an_engine_that_does_not_come_up_ends_the_worker(make: Make) -> None:
         pool.turn(0)
     engine.die()
     with pytest.raises(
-        WorkerFailedError, match=r"the engine on gpu:0 did not stay up for 5 starts in a row \(last status -9\)"
+        WorkerFailedError, match=r"the engine on gpu:0 did not stay up for 5 starts in a row \(the last one: ended by SIGKILL\)"
     ):
         pool.turn(0)
     assert engine.starts == 5
+
+
+def test_an_isolated_job_that_was_not_even_decoded_is_no_excuse_for_an_engine(make: Make) -> None:
+    pool, (engine,), settled = make()
+    pool.add(jobs(0, isolation=SOLO))
+    with pytest.raises(WorkerFailedError):  # noqa: PT012  # in the fifth turn, and not before
+        for _ in range(5):
+            pool.turn(0)
+            engine.die()
+            pool.turn(0)
+    assert (engine.starts, settled.blamed) == (5, {})
+
+
+def test_deaths_after_an_answer_or_with_a_suspect_do_not_end_the_worker(make: Make) -> None:
+    pool, (engine,), settled = make()
+    for offset in range(20):
+        for _ in range(4):
+            engine.die()
+            pool.turn(0)
+        pool.add(jobs(offset))
+        pool.turn(0)
+        sequence = next(iter(engine.in_flight))
+        if offset % 3 == 0:
+            engine.answer(sequence, 0)
+            engine.fruitless = False
+            engine.die()
+        elif offset % 3 == 1:
+            engine.die((sequence, [0]))
+        else:
+            engine.die(decoding=sequence)
+        pool.turn(0)
+    assert len(settled.done) + len(settled.blamed) == 20
+
+
+def test_a_takeover_is_timed(make: Make) -> None:
+    pool, (engine,), _ = make()
+    engine.say(Ready(None))
+    engine.say(Ready(0.25))
+    pool.turn(0)
+    registry = pool._metrics.registry
+    assert registry.get_sample_value("penstock_engine_takeover_seconds_sum") == 0.25
+    assert registry.get_sample_value("penstock_engine_takeover_seconds_count") == 1
 
 
 def test_what_waits_and_is_revoked_is_dropped(make: Make) -> None:
@@ -206,20 +203,36 @@ def test_what_waits_and_is_revoked_is_dropped(make: Make) -> None:
     engine.ready = False
     for delivery in (jobs(0, 1, 2, partitions=[0, 1, 0]), jobs(3, partitions=[1]), jobs(4, partitions=[0])):
         pool.add(delivery)
-    pool.drop({("f.jobs", 1), ("other", 0)})
+    pool.add(jobs(5, 6, partitions=[0, 1], isolation=SOLO))
+    assert pool.drop({("f.jobs", 1), ("other", 0)}) == 3
     engine.ready, engine.room = True, 9
     pool.turn(0)
-    assert held(engine) == [([0, 2], 1, False), ([4], 1, False)]
+    assert held(engine) == [[5]]
+    engine.answer_all()
+    pool.turn(0)
+    pool.turn(0)
+    assert held(engine) == [[0, 2], [4]]
+
+
+def test_a_retried_job_is_dropped_by_where_it_was_read_and_not_by_its_origin() -> None:
+    backlog = Backlog()
+    retried = jobs(0, 1)
+    retried.entries, retried.which = [Entry(("f.retry.10s", 3), 0, 1), Entry(("f.retry.10s", 4), 0, 1)], np.array([0, 1])
+    backlog.add(retried)
+    assert backlog.drop({("f.jobs", 0)}) == 0
+    assert backlog.drop({("f.retry.10s", 3)}) == 1
+    assert [delivery.offsets.tolist() for delivery in backlog.normal] == [[1]]
 
 
 def test_a_delivery_that_fits_no_slot_is_halved_and_a_single_record_is_ended(make: Make) -> None:
     pool, (engine,), settled = make()
     pool.add(jobs(0, 1, 2, size=400))
     pool.add(jobs(3, size=SIZE + 1))
+    pool.add(jobs(4, size=SIZE + 1, isolation=SOLO))
     engine.room = 9
     pool.turn(0)
-    assert held(engine) == [([0], 1, False), ([1, 2], 1, False)]
-    assert settled.ended[3].code is ErrorCode.TOO_LARGE
+    assert held(engine) == [[0], [1, 2]]
+    assert {offset: error.code for offset, error in settled.ended.items()} == dict.fromkeys((3, 4), ErrorCode.TOO_LARGE)
 
 
 def test_it_is_ready_when_every_engine_is_and_says_what_is_waited_for(make: Make) -> None:

@@ -19,6 +19,7 @@ from penstock_worker.engine.catalog import Catalog
 from penstock_worker.engine.reader import Reader
 from penstock_worker.engine.signature import Port, Signature
 from penstock_worker.engine.wire import Answer, Arrived
+from penstock_worker.intake.delivery import Isolation
 
 NAN = float("nan")
 
@@ -28,11 +29,14 @@ def reader(**settings: Any) -> Reader:
     return Reader(JobDecoder(), Catalog({"m": {"1": version}}))
 
 
-def arrived(values: Sequence[bytes | None], *, attempt: int = 1, solo: bool = False, **columns: Any) -> Arrived:
+_NOTHING = wire.Notice()
+
+
+def arrived(values: Sequence[bytes | None], *, solo: bool = False, notice: wire.Notice = _NOTHING, **columns: Any) -> Arrived:
     delivery = a_delivery(values, offsets=[100 + i for i in range(len(values))], **columns)
-    delivery.attempt, delivery.solo = attempt, solo
-    slot = memoryview(bytearray(wire.delivery_size(delivery)))
-    wire.write_delivery(delivery, slot)
+    delivery.isolation = Isolation.SOLO if solo else Isolation.NONE
+    slot = memoryview(bytearray(wire.delivery_size(delivery, notice)))
+    wire.write_delivery(delivery, slot, notice)
     return wire.read_delivery(slot)
 
 
@@ -123,14 +127,33 @@ def test_numbers_that_overflow_their_type_are_refused_after_the_cast() -> None:
     assert refusals(answer)[0].error_code in {"non_finite_input", "invalid_job"}
 
 
-@pytest.mark.parametrize(("attempt", "header", "told"), [(1, None, 1), (3, None, 3), (2, b"4", 5)])
-def test_attempts_add_up(attempt: int, header: bytes | None, told: int) -> None:
+@pytest.mark.parametrize(("header", "told"), [(None, 1), (b"4", 4)])
+def test_the_attempt_is_the_one_that_the_header_tells_of(header: bytes | None, told: int) -> None:
     headers = {} if header is None else {0: [("penstock-attempt", header)], 1: [("penstock-attempt", header)]}
     values = [job(1), job(2, model_name="other")]
-    (block,), answer = reader().read(1, arrived(values, attempt=attempt, solo=True, headers=headers))
+    (block,), answer = reader().read(1, arrived(values, solo=True, headers=headers))
     assert block.solo
     assert block.request.attempt == told
     assert refusals(answer)[1].attempts == told
+
+
+def test_jobs_of_a_blocked_model_are_refused_and_bad_ones_for_what_they_are() -> None:
+    values = [job(1), job(NAN), b"garbage", job(2, model_name="other"), job(3, timeout_us=10**12)]
+    blocks, answer = reader().read(
+        1, arrived(values, notice=wire.Notice(frozenset({"m"})), times_ms=[int(time.time() * 1000)] * 5)
+    )
+    assert blocks == []
+    assert answer is not None
+    assert {index: outcome.error_code for index, outcome in refusals(answer).items()} == {
+        0: "model_unavailable",
+        1: "model_unavailable",
+        2: "invalid_job",
+        3: "unknown_model",
+        4: "model_unavailable",
+    }
+    assert answer.failures[4][3:] == ("m", "1", 0, 10**12)
+    blocks, _ = reader().read(1, arrived(values[:1], notice=wire.Notice(frozenset({"another"}))))
+    assert [block.ids for block in blocks] == [[b"k0"]]
 
 
 def test_a_signature_without_free_rows_counts_one_row_a_job() -> None:
@@ -150,3 +173,12 @@ def test_jobs_of_many_kinds_do_not_fill_the_memory_of_routes() -> None:
         assert refused is None
         assert sum(block.jobs for block in blocks) == 1000
     assert len(own._routes) <= 4096
+
+
+def test_deadlines_are_judged_by_the_brokers_clock() -> None:
+    now_ms = int(time.time() * 1000)
+    value = encode_job({"x": np.zeros((1, 4), np.float32)}, timeout_us=60_000_000)
+    for ahead_ms, late in ((0, 0), (50_000, 0), (70_000, 1), (-300_000, 0)):
+        came = arrived([value], times_ms=[now_ms], notice=wire.Notice(ahead_ms=ahead_ms))
+        _, answer = reader().read(1, came)
+        assert (0 if answer is None else answer.expired) == late, ahead_ms

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.worker.making import DOUBLE, FakeModel, a_block, a_model, a_version, double, firsts, strings, whole
+from tests.unit.worker.making import DOUBLE, FakeModel, a_block, a_model, a_version, double, firsts, outcomes, strings, whole
 
 from penstock_schemas.errors import ErrorCode
 from penstock_worker.engine.assembly import Piece
-from penstock_worker.engine.backend import Arrays, OutOfMemoryError
-from penstock_worker.engine.runner import Ran, non_finite_jobs, run, warm_up
+from penstock_worker.engine.backend import Arrays
+from penstock_worker.engine.runner import non_finite_jobs, run, warm_up
 from penstock_worker.engine.signature import Port, Signature
-from penstock_worker.engine.transforms import Transform
+from penstock_worker.engine.transforms import Retry, Transform
 
 HERE = __name__
 BAD = -1.0
@@ -26,18 +26,6 @@ def picky(inputs: Arrays) -> Arrays:
     if (inputs["x"] == BAD).any():
         raise ValueError("x must not be -1\nand more lines that no caller wants")
     return double(inputs)
-
-
-def outcomes(ran: list[Ran]) -> dict[bytes, Any]:
-    """By job id: the first value of its output, or the code of its error."""
-    found: dict[bytes, Any] = {}
-    for result in ran:
-        block, begin, end = result.piece
-        for job in range(begin, end):
-            assert block.ids[job] not in found, "a job has one answer"
-            failure = result.failed.get(job - begin)
-            found[block.ids[job]] = failure[0].code if failure else result.outputs["y"][job - begin].flat[0]
-    return found
 
 
 def test_pieces_meet_in_one_call_and_each_gets_its_own_back() -> None:
@@ -86,15 +74,23 @@ def test_the_error_names_the_model_and_the_first_line_of_what_it_said() -> None:
     assert "Traceback" in evidence
 
 
-def test_memory_that_runs_out_for_one_job_alone_is_said_to_be_that() -> None:
-    def narrow(inputs: Arrays) -> Arrays:
-        if len(inputs["x"]) > 2:
-            raise OutOfMemoryError("no room")
-        return double(inputs)
+def test_who_is_about_to_run_is_told_before_each_step() -> None:
+    """Each call of a batch that is split, each of a large job, and each hook: the suspects are exact."""
+    version = a_version(model := a_model(picky), max_batch_rows=2)
+    told: list[tuple[list[bytes], int]] = []
 
-    version = a_version(a_model(narrow))
-    pieces = whole(a_block(version, firsts([1, 2, 3])), a_block(version, firsts([4], rows=3), first=3))
-    assert outcomes(run(pieces)) == {b"j0": 2, b"j1": 4, b"j2": 6, b"j3": ErrorCode.OUT_OF_MEMORY}
+    def about(pieces: list[Piece[Any]]) -> None:
+        told.append(([piece.block.ids[i] for piece in pieces for i in range(piece.begin, piece.end)], len(model.calls)))
+
+    run(whole(a_block(version, firsts([1, BAD]))), about)
+    assert told == [([b"j0", b"j1"], 0), ([b"j0"], 1), ([b"j1"], 2)]
+    told.clear()
+    run(whole(a_block(version, firsts([1], rows=5))), about)
+    assert told == [([b"j0"], calls) for calls in (3, 4, 5)]
+    told.clear()
+    hooked = a_version(model, transform=Transform(f"{HERE}:InPlace"))
+    run(whole(a_block(hooked, firsts([1]))), about)
+    assert told == [([b"j0"], 6), ([b"j0"], 6), ([b"j0"], 7)]
 
 
 def test_a_signature_without_free_rows_runs_one_job_a_call() -> None:
@@ -151,6 +147,15 @@ class InPlace:
         return inputs
 
 
+class NotYet:
+    """Asks for another try for the sake of one value."""
+
+    def preprocess(self, inputs: Arrays) -> Arrays:
+        if (inputs["x"] == BAD).any():
+            raise Retry("the feature store is away")
+        return inputs
+
+
 class Drops:
     def preprocess(self, inputs: Arrays) -> Arrays:
         return {"x": inputs["x"][inputs["x"][:, 0] != 2]}
@@ -172,6 +177,15 @@ def test_a_transform_that_works_in_place_sees_each_value_once_even_where_the_bat
     version = a_version(a_model(), transform=Transform(f"{HERE}:InPlace"))
     found = outcomes(run(whole(a_block(version, firsts([1, 2, BAD, 4])))))
     assert found == {b"j0": 20, b"j1": 40, b"j2": ErrorCode.TRANSFORM_ERROR, b"j3": 80}
+
+
+def test_a_transform_may_ask_for_another_try_for_one_job() -> None:
+    version = a_version(a_model(), transform=Transform(f"{HERE}:NotYet"))
+    ran = run(whole(a_block(version, firsts([1, BAD, 3]))))
+    assert outcomes(ran) == {b"j0": 2, b"j1": ErrorCode.TRANSFORM_RETRY, b"j2": 6}
+    ((error, evidence),) = [failure for one in ran for failure in one.failed.values()]
+    assert error.message == "the transform of model 'm' version 1 asked for another try: the feature store is away"
+    assert "preprocess" in evidence
 
 
 def test_a_transform_that_works_in_place_on_single_jobs_does_so_on_a_copy() -> None:

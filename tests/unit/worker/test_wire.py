@@ -14,7 +14,8 @@ from tests.unit.worker.making import a_delivery
 
 from penstock_worker.engine import wire
 from penstock_worker.engine.slots import Slots, aligned
-from penstock_worker.engine.wire import Answer, Failure, Kind, Stats
+from penstock_worker.engine.wire import Answer, Failure, Kind, Running, Stats
+from penstock_worker.intake.delivery import Isolation
 
 small = st.none() | st.binary(max_size=20)
 names = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -30,10 +31,19 @@ WIDE = [("中" * 1600 + end, None) for end in "abc"]
 """Headers whose names take three bytes a character."""
 
 
-@given(st.lists(records, max_size=12), st.integers(1, 3), st.booleans())
-@example([(None, None, [*WIDE, ("a", b""), ("a", None)], -1, 0, 0)], 1, False)
-@example([(b"k", b"x" * 5000, [], 0, 0, 0), (None, None, [], 0, 0, 1)], 1, True)
-def test_a_delivery_arrives_as_it_was_in_a_slot_of_the_size_it_asks_for(made: list[Any], attempt: int, solo: bool) -> None:
+@given(
+    st.lists(records, max_size=12), st.frozensets(names, max_size=3), st.integers(-(2**40), 2**40), st.sampled_from(Isolation)
+)
+@example([(None, None, [*WIDE, ("a", b""), ("a", None)], -1, 0, 0)], frozenset(), 0, Isolation.NONE)
+@example(
+    [(b"k", b"x" * 5000, [], 0, 0, 0), (None, None, [], 0, 0, 1)],
+    frozenset("中" * 128 + end for end in "abc"),
+    7,
+    Isolation.SOLO,
+)
+def test_a_delivery_arrives_as_it_was_in_a_slot_of_the_size_it_asks_for(
+    made: list[Any], blocked: frozenset[str], ahead_ms: int, isolation: Isolation
+) -> None:
     keys, values, headers, times, partitions, offsets = [[record[i] for record in made] for i in range(6)]
     delivery = a_delivery(
         values,
@@ -43,11 +53,15 @@ def test_a_delivery_arrives_as_it_was_in_a_slot_of_the_size_it_asks_for(made: li
         times_ms=times,
         headers={i: own for i, own in enumerate(headers) if own},
     )
-    delivery.attempt, delivery.solo = attempt, solo
-    slot = memoryview(bytearray(wire.delivery_size(delivery)))
-    wire.write_delivery(delivery, slot)
+    delivery.isolation = isolation
+    notice = wire.Notice(blocked, ahead_ms)
+    slot = memoryview(bytearray(wire.delivery_size(delivery, notice)))
+    wire.write_delivery(delivery, slot, notice)
+    assert not wire.has_begun(slot)
     arrived = wire.read_delivery(slot)
-    assert (arrived.topic, arrived.attempt, arrived.solo, arrived.keys) == ("f.jobs", attempt, solo, keys)
+    assert wire.has_begun(slot)
+    assert (arrived.topic, arrived.notice, arrived.keys) == ("f.jobs", notice, keys)
+    assert arrived.solo is (isolation is Isolation.SOLO)
     columns = arrived.records
     starts = [0, *columns.ends.tolist()][: len(made)]
     there = [
@@ -82,7 +96,12 @@ answers = st.builds(
     st.integers(0, 2**40),
     st.lists(st.binary(max_size=50), min_size=1, max_size=5),
     st.booleans(),
-    st.dictionaries(st.integers(0, 4), st.builds(Failure, texts, texts, texts)),
+    st.dictionaries(
+        st.integers(0, 4),
+        st.builds(
+            Failure, texts, texts, texts, st.none() | texts, st.none() | texts, st.integers(0, 9), st.none() | st.integers(0, 9)
+        ),
+    ),
 )
 figures = Stats("m", "1", 3, 1, 2, 3, np.arange(3).tobytes(), np.arange(3).tobytes())
 
@@ -101,8 +120,10 @@ def test_answers_that_do_not_fit_are_refused_and_not_cut() -> None:
 
 def test_tokens_and_suspects_arrive_as_they_were() -> None:
     assert wire.read_token(wire.token(Kind.WAITING, 1, -2, "grün".encode())) == (Kind.WAITING, 1, -2, "grün".encode())
-    body = wire.pack_running([(3, np.array([1, 2], np.int32)), (4, np.array([], np.int32))])
-    assert [(sequence, indices.tolist()) for sequence, indices in wire.unpack_running(body)] == [(3, [1, 2]), (4, [])]
+    told = Running("m", "1", [(3, np.array([1, 2], np.int32)), (4, np.array([], np.int32)), (3, np.array([0], np.int32))])
+    model, version, suspects = wire.unpack_running(wire.pack_running(told))
+    assert (model, version) == ("m", "1")
+    assert [(sequence, indices.tolist()) for sequence, indices in suspects] == [(3, [1, 2]), (4, []), (3, [0])]
 
 
 def test_both_sides_of_a_slot_see_the_same_bytes() -> None:

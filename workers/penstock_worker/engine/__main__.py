@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from penstock_worker.engine.child import main
+from penstock_worker.engine.start import main
 
 main(sys.argv[1:])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from penstock_schemas.jobs import Request
     from penstock_worker.engine.block import Block
+    from penstock_worker.engine.catalog import Version
 
 
 class Answers:
@@ -47,21 +48,22 @@ class Answers:
                     continue
                 error = value if isinstance(value, JobError) else too_large_error(len(value), self._limit)
                 values.append(_failed_of(block, job, error))
-                failures[int(block.indices[job])] = Failure(error.code.value, error.message, "")
+                failures[int(block.indices[job])] = _failure_of(block, error, "", ran.batch_rows)
         for job, (error, evidence) in ran.failed.items():
             values.append(_failed_of(block, begin + job, error))
-            failures[int(block.indices[begin + job])] = Failure(error.code.value, error.message, evidence)
+            failures[int(block.indices[begin + job])] = _failure_of(block, error, evidence, ran.batch_rows)
         order = (
             good if not ran.failed else np.concatenate([good, np.array([begin + job for job in ran.failed])]).astype(np.int64)
         )
         keys = None if block.keys_are_ids else [block.ids[job] for job in order.tolist()]
-        return Answer(block.sequence, block.indices[order].tobytes(), keys, values, failures), wait_us
+        model = block.route.version.name
+        return Answer(block.sequence, block.indices[order].tobytes(), keys, values, failures, model=model), wait_us
 
 
 class Refusal(NamedTuple):
     """A job that never reaches a batch: ``place`` is its index in the delivery.
 
-    ``origin`` is ``topic-partition-offset``; ``request`` is there as far as it is known.
+    ``origin`` is ``topic-partition-offset``; ``request`` is there as far as it is known, ``version`` where it has a route.
     """
 
     place: int
@@ -70,23 +72,36 @@ class Refusal(NamedTuple):
     error: JobError
     request: Request | None
     status: Literal["failed", "expired"] = "failed"
+    version: Version | None = None
+
+    @property
+    def failure(self) -> Failure:
+        model, version, timeout_us = None, None, None
+        if self.request is not None:
+            model, version, timeout_us = self.request.model_name, self.request.model_version, self.request.timeout_us
+        if self.version is not None:
+            model, version = self.version.name, self.version.version
+        return Failure(self.error.code.value, self.error.message, "", model, version, 0, timeout_us)
 
 
-def refused(sequence: int, refusals: list[Refusal], attempt: int) -> Answer:
-    """The answer for jobs that never reach a batch; expired ones get no dead letter. ``attempt`` is their delivery's."""
+def refused(sequence: int, refusals: list[Refusal]) -> Answer:
+    """The answer for jobs that never reach a batch; expired ones get no dead letter."""
     return Answer(
         sequence,
         np.array([refusal.place for refusal in refusals], np.int32).tobytes(),
         [refusal.id for refusal in refusals],
-        [failed_record(r.id, r.origin, r.error, r.request, _attempts(r.request, attempt), status=r.status) for r in refusals],
-        {r.place: Failure(r.error.code.value, r.error.message, "") for r in refusals if r.status == "failed"},
+        [_refused_record(refusal) for refusal in refusals],
+        {refusal.place: refusal.failure for refusal in refusals if refusal.status == "failed"},
         sum(r.status == "expired" for r in refusals),
     )
 
 
-def _attempts(request: Request | None, attempt: int) -> int:
-    """The attempts that a job's own headers tell of, and those of its delivery in this worker."""
-    return attempt if request is None else request.attempt + attempt - 1
+def _refused_record(refusal: Refusal) -> bytes:
+    attempts = 1 if refusal.request is None else refusal.request.attempt
+    version = None if refusal.version is None else refusal.version.version
+    return failed_record(
+        refusal.id, refusal.origin, refusal.error, refusal.request, attempts, status=refusal.status, model_version=version
+    )
 
 
 def failed_record(
@@ -161,6 +176,12 @@ def _encode(
         encode_us=lambda: (time.perf_counter_ns() - begin) // 1000,
         batch_rows=batch_rows,
     )
+
+
+def _failure_of(block: Block, error: JobError, evidence: str, batch_rows: int) -> Failure:
+    version = block.route.version
+    timeout_us = block.request.timeout_us
+    return Failure(error.code.value, error.message, evidence, version.name, version.version, batch_rows, timeout_us)
 
 
 def _failed_of(block: Block, job: int, error: JobError) -> bytes:

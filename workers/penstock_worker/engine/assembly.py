@@ -1,6 +1,6 @@
 """Owns which jobs meet in a batch: one lane per model, version, signature and inner shape, counted in rows.
 
-Pure: time comes in as an argument, nothing is run here. A batch is whole jobs whose rows together fit ``max_rows``, or
+Pure: time comes in as an argument, nothing is run here. A batch is whole jobs whose rows together fit the lane's limit, or
 exactly one job that alone is larger than that (the runner splits and joins it again).
 """
 
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from penstock_worker.engine.batch_limit import BatchLimit
 
 
 class Queued(Protocol):
@@ -52,9 +55,12 @@ class Piece(NamedTuple, Generic[B]):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How one lane batches: ``max_delay`` in seconds is how long a job waits for company; not ``batched``: one job a call."""
+    """How one lane batches: ``max_delay`` in seconds is how long a job waits for company; not ``batched``: one job a call.
 
-    max_rows: int
+    ``limit`` says how many rows a call may have; it changes while jobs wait.
+    """
+
+    limit: BatchLimit
     max_delay: float
     batched: bool
 
@@ -121,7 +127,7 @@ class Assembler(Generic[B]):
 
     def _due_in(self, lane: _Lane[B], now: float) -> float:
         policy, head = lane.policy, lane.blocks[0]
-        if policy.max_delay == 0 or not policy.batched or head.solo or lane.rows >= policy.max_rows:
+        if policy.max_delay == 0 or not policy.batched or head.solo or lane.rows >= policy.limit.rows:
             return 0.0
         if self._jobs >= self._most_jobs or self._bytes >= self._most_bytes * 0.99:  # its sums are of fractions
             return 0.0
@@ -131,10 +137,10 @@ class Assembler(Generic[B]):
 def _fill(lane: _Lane[B]) -> list[Piece[B]]:
     """Take whole jobs from the head of ``lane`` until the next would not fit."""
     pieces: list[Piece[B]] = []
-    room = lane.policy.max_rows
+    most = room = lane.policy.limit.rows
     while lane.blocks:
         block = lane.blocks[0]
-        alone = block.solo or not lane.policy.batched or block.rows > lane.policy.max_rows
+        alone = block.solo or not lane.policy.batched or block.rows > most
         if alone and pieces:
             break
         count = 1 if alone else min(room // block.rows, block.jobs - lane.cursor)
@@ -168,11 +174,10 @@ def halve(pieces: list[Piece[B]]) -> tuple[list[Piece[B]], list[Piece[B]]]:
     return left, right
 
 
-def calls(rows: int, max_rows: int, sizes: list[int] | None) -> list[tuple[int, int]]:
-    """How ``rows`` rows are run: ``(rows taken, rows called with)`` a call. Without ``sizes`` nothing is padded."""
-    plan: list[tuple[int, int]] = []
-    while rows > 0:
-        taken = min(rows, max_rows)
-        plan.append((taken, taken if sizes is None else next(size for size in sizes if size >= taken)))
-        rows -= taken
-    return plan
+def next_call(rows: int, most: int, sizes: Sequence[int] | None) -> tuple[int, int]:
+    """How many of ``rows`` rows that are left the next call takes, at most ``most``, and how many it is made with.
+
+    Without ``sizes`` nothing is padded; else ``most`` is one of them.
+    """
+    taken = min(rows, most)
+    return taken, taken if sizes is None else next(size for size in sizes if size >= taken)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_worker.engine.assembly import Policy
 from penstock_worker.engine.backend import Backend, LoadedModel, ModelUnreadableError
+from penstock_worker.engine.batch_limit import BatchLimit
 from penstock_worker.engine.signature import Signature
 from penstock_worker.engine.transforms import Transform
 
@@ -30,9 +31,14 @@ class Version:
     signatures: Mapping[str, Signature]
     """What jobs see: the model's signatures, or the transform's in front of them."""
 
+    limits: dict[str, BatchLimit] = field(default_factory=dict[str, BatchLimit])
+    """How many rows a call of each signature may have now."""
+
     def policy(self, signature: str) -> Policy:
         facade, own = self.signatures[signature], self.model.signatures[signature]
-        return Policy(self.settings.max_batch_rows, self.settings.max_delay, facade.batched and own.batched)
+        settings = self.settings
+        limit = self.limits.setdefault(signature, BatchLimit(settings.max_batch_rows, settings.allowed_batch_sizes))
+        return Policy(limit, settings.max_delay, facade.batched and own.batched)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

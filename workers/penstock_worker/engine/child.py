@@ -1,39 +1,33 @@
-"""Owns the engine process: one device, one thread that runs models, one that reads and decodes beside it.
+"""Owns an engine at work: one thread that runs models, one that reads and decodes beside it.
 
-The process is spawned by a worker's parent with three descriptors: a socket for tokens, and the two shared memories for
-deliveries and for answers. It ends when the parent says so, or when the parent is gone.
+It ends when the parent says so, or when the parent is gone.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
-import signal
 import sys
 import threading
 import time
 from collections import deque
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from penstock_schemas.jobs import JobDecoder
-from penstock_schemas.settings import Settings
 from penstock_worker.engine import wire
 from penstock_worker.engine.answers import Answers, stats
 from penstock_worker.engine.assembly import Assembler, Piece
 from penstock_worker.engine.block import Block
-from penstock_worker.engine.loading import load_catalog
-from penstock_worker.engine.reader import Reader
 from penstock_worker.engine.runner import run
-from penstock_worker.engine.slots import Slots
-from penstock_worker.engine.wire import Answer, Kind, Stats
-from penstock_worker.limits import limits_of
-from penstock_worker.logs import configure_logs
+from penstock_worker.engine.wire import Answer, Kind, Running, Stats
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from penstock_schemas.settings import Settings
+    from penstock_worker.engine.reader import Reader
+    from penstock_worker.engine.slots import Slots
 
 
 class Engine:
@@ -51,6 +45,8 @@ class Engine:
         self._assembler: Assembler[Block] = Assembler(
             half * settings.worker.delivery_records, half * settings.worker.delivery_bytes
         )
+        self._running: list[Piece[Block]] | None = None
+        """What the parent was last told to be running."""
         self._refused: list[Answer] = []
         self._free = deque(range(answers.count))
         self._stopping = False
@@ -72,13 +68,13 @@ class Engine:
                 self._run(batch)
 
     def _run(self, batch: list[Piece[Block]]) -> None:
-        suspects = [(piece.block.sequence, piece.block.indices[piece.begin : piece.end]) for piece in batch]
-        self._send(wire.token(Kind.RUNNING, body=wire.pack_running(suspects)))
         started_at = time.monotonic()
         begin = time.perf_counter_ns()
-        ran = run(batch)
+        ran = run(batch, self._about)
         ended = time.perf_counter_ns()
         infer_us = (ended - begin) // 1000
+        if infer_us > batch[0].block.route.version.settings.timeout * 1e5:
+            self._send(wire.token(Kind.RUNNING))  # what comes now is not the model's time
         answers: list[Answer] = []
         waits: list[NDArray[np.int64]] = []
         for result in ran:
@@ -86,9 +82,21 @@ class Engine:
             answers.append(answer)
             waits.append(wait_us)
         self._publish(answers, stats(ran, infer_us, (time.perf_counter_ns() - ended) // 1000, waits))
+        self._running = None
+
+    def _about(self, pieces: list[Piece[Block]]) -> None:
+        """Tell the parent what is about to be run, and how long that may take."""
+        version = pieces[0].block.route.version
+        body = b""
+        if pieces is not self._running:
+            self._running = pieces
+            jobs = [(piece.block.sequence, piece.block.indices[piece.begin : piece.end]) for piece in pieces]
+            body = wire.pack_running(Running(version.name, version.version, jobs))
+        self._send(wire.token(Kind.RUNNING, int(version.settings.timeout * 1e6), body=body))
 
     def _publish(self, answers: list[Answer], figures: Stats | None) -> None:
-        """Send ``answers``, in as many slots as they need."""
+        """Send ``answers``, in as many slots as they need; with ``figures`` if they are a batch's."""
+        whole_batch = figures is not None
         pending: list[Answer] = []
         size = 0
         limit = self._answers.size - 64 * 1024
@@ -101,19 +109,19 @@ class Engine:
         for answer in (part for whole in answers for part in _cut(whole, limit)):
             more = wire.answers_size(answer)
             if pending and size + more > limit:
-                self._send_answers(pending, None)
+                self._send_answers(pending, None, last=False)
                 pending, size = [], 0
             pending.append(answer)
             size += more
-        self._send_answers(pending, figures)
+        self._send_answers(pending, figures, last=whole_batch)
 
-    def _send_answers(self, answers: list[Answer], figures: Stats | None) -> None:
+    def _send_answers(self, answers: list[Answer], figures: Stats | None, *, last: bool) -> None:
         with self._changed:
             while not self._free:
                 self._changed.wait()
             slot = self._free.popleft()
         wire.write_answers(answers, figures, self._answers.view(slot))
-        self._send(wire.token(Kind.ANSWERS, slot))
+        self._send(wire.token(Kind.ANSWERS, slot, int(last)))
 
     def _send(self, token: bytes) -> None:
         with self._sending:
@@ -167,40 +175,7 @@ def _cut(answer: Answer, limit: int) -> list[Answer]:
         mine = memoryview(answer.indices)[begin * 4 : end * 4]
         failures = {index: answer.failures[index] for index in mine.cast("i") if index in answer.failures}
         expired = answer.expired if begin == 0 else 0  # only their sum counts
-        parts += _cut(Answer(answer.sequence, mine.tobytes(), keys, answer.values[begin:end], failures, expired), limit)
+        parts += _cut(
+            Answer(answer.sequence, mine.tobytes(), keys, answer.values[begin:end], failures, expired, answer.model), limit
+        )
     return parts
-
-
-def main(argv: list[str]) -> None:
-    """Run an engine: ``SOCKET DELIVERIES ANSWERS COUNT SIZE COUNT SIZE DEVICE``.
-
-    Three descriptors, the number and size of slots of either kind, and the device; the settings come on the socket.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides when to end
-    socket_fd, deliveries_fd, answers_fd, *sizes = map(int, argv[:7])
-    device = argv[7]
-    pipe = Connection(socket_fd)
-    settings = Settings.model_validate_json(pipe.recv_bytes())
-    configure_logs(settings.worker, "engine")
-    deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
-    answers = Slots(answers_fd, sizes[2], sizes[3])
-
-    def pause(seconds: float) -> None:
-        if pipe.poll(seconds):  # before READY nothing comes but STOP or the end of the parent, who may be waited for in vain
-            os._exit(0)
-
-    catalog = load_catalog(
-        settings, device, waiting=lambda reason: pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode())), pause=pause
-    )
-    decoder = JobDecoder(limits_of(settings))
-    engine = Engine(pipe, deliveries, answers, settings, Reader(decoder, catalog))
-    # Warm-up left a heap that never goes away: without this, each collection would walk all of TensorFlow's objects.
-    gc.collect()
-    gc.freeze()
-    # The reader must not wait out the default 5 ms while the model thread holds the interpreter between two calls.
-    sys.setswitchinterval(0.0005)
-    pipe.send_bytes(
-        wire.token(Kind.READY, body=json.dumps({name: list(versions) for name, versions in catalog.models.items()}).encode())
-    )
-    engine.run()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import os
+import time
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -10,11 +11,16 @@ import numpy as np
 import structlog
 
 from penstock_schemas.errors import ErrorCode, JobError
-from penstock_worker.engine.process import Died, EngineProcess
-from penstock_worker.retry import again
+from penstock_worker.engine.backlog import Backlog
+from penstock_worker.engine.death import Charge, Died, charge
+from penstock_worker.engine.process import EngineProcess, Ready
+from penstock_worker.engine.suspects import judge
+from penstock_worker.engine.watch import private_bytes
+from penstock_worker.engine.wire import Notice
+from penstock_worker.intake.delivery import Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,20 +49,41 @@ class Settler(Protocol):
         """Jobs ``indices`` of ``delivery`` are to end with ``error``: no engine will answer them."""
         ...
 
+    def blame(self, delivery: Delivery, index: int, charge: Charge) -> None:
+        """Job ``index`` of ``delivery`` was the only suspect when its engine died. The pool does not try it again."""
+        ...
+
 
 class Pool:
-    """The engines, one a device, and the backlog in front of them."""
+    """The engines, one a device, and the backlog in front of them.
 
-    def __init__(self, settings: Settings, devices: list[str], settler: Settler, metrics: WorkerMetrics) -> None:
+    A delivery that is isolated goes to an engine that holds nothing, and nothing else goes there until it is answered. An
+    engine that has had one takes from the others next, where any wait: neither kind waits for ever.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        devices: list[str],
+        settler: Settler,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._settler = settler
         self._metrics = metrics
         self._log = structlog.get_logger("penstock.engines")
-        self._engines = [EngineProcess(settings, device) for device in devices]
-        self._starts = [1] * len(devices)
+        self._engines = [EngineProcess(settings, device, clock) for device in devices]
+        self._fruitless = [0] * len(devices)
         self._told: list[str | None] = [None] * len(devices)
-        self._backlog: deque[Delivery] = deque()
+        self._owing: set[EngineProcess] = set()
+        """Engines that have had an isolated delivery, and none of the others since."""
+        self._backlog = Backlog()
         self._sequence = 0
+        self.notice = Notice()
+        """What engines are told with the next deliveries."""
+        if settings.worker.engine_memory is not None and private_bytes(os.getpid()) is None:
+            self._log.warning("this system does not tell what a process holds: worker.engine_memory is not enforced")
 
     @property
     def ready(self) -> bool:
@@ -66,7 +93,10 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Whether more should be taken in: nothing waits, and some engine will soon have too little to do."""
-        return not self._backlog and any(engine.hungry for engine in self._engines)
+        if self._backlog.normal:
+            return False
+        reserved = self._next_to_isolate()
+        return any(engine.hungry and engine is not reserved and not _is_alone(engine) for engine in self._engines)
 
     @property
     def busy(self) -> bool:
@@ -82,25 +112,18 @@ class Pool:
 
     def add(self, delivery: Delivery) -> None:
         """Let a delivery wait for an engine."""
-        self._backlog.append(delivery)
+        self._backlog.add(delivery)
 
     def turn(self, timeout: float) -> None:
         """Hand out what there is room for, and listen up to ``timeout`` seconds. Raises :class:`WorkerFailedError`."""
         self._feed()
         self._listen(timeout)
+        for engine in self._engines:
+            engine.watch()
 
     def drop(self, partitions: set[TopicPartition]) -> int:
-        """Let go of what waits for an engine and belongs to ``partitions``: their next owner repeats it. Returns how many."""
-        kept: deque[Delivery] = deque()
-        before = sum(map(len, self._backlog))
-        for delivery in self._backlog:
-            stay = [i for i, p in enumerate(delivery.partitions.tolist()) if (delivery.topic, p) not in partitions]
-            if len(stay) == len(delivery):
-                kept.append(delivery)
-            elif stay:
-                kept.append(delivery.part(stay, attempt=delivery.attempt, solo=delivery.solo))
-        self._backlog = kept
-        return before - sum(map(len, kept))
+        """Let go of what waits and was read from ``partitions``: their next owner repeats it. Returns how many jobs."""
+        return self._backlog.drop(partitions)
 
     def stop(self) -> None:
         """End every engine; what they hold is another worker's."""
@@ -109,18 +132,44 @@ class Pool:
 
     def _feed(self) -> None:
         """Send what waits to the engine with the least to do, as long as one has room."""
-        while self._backlog:
-            ready = [engine for engine in self._engines if engine.has_room]
-            if not ready:
+        reserved = self._feed_isolated()
+        while self._backlog.normal:
+            with_room = [
+                engine for engine in self._engines if engine.has_room and engine is not reserved and not _is_alone(engine)
+            ]
+            if not with_room:
                 return
-            engine = min(ready, key=lambda candidate: candidate.records)
-            delivery = self._backlog.popleft()
-            if not engine.fits(delivery):
-                self._too_large(delivery)
-                continue
-            self._sequence += 1
-            delivery.sequence = self._sequence
-            engine.send(delivery)
+            engine = min(with_room, key=lambda candidate: candidate.records)
+            if self._send(engine, self._backlog.normal.popleft()):
+                self._owing.discard(engine)
+                reserved = self._feed_isolated()
+
+    def _feed_isolated(self) -> EngineProcess | None:
+        """Send what is isolated to engines that hold nothing. Returns the engine that is kept free for the next."""
+        while (engine := self._next_to_isolate()) is not None:
+            if engine.in_flight:
+                return engine
+            if self._send(engine, self._backlog.isolated.popleft()):
+                self._owing.add(engine)
+        return None
+
+    def _next_to_isolate(self) -> EngineProcess | None:
+        """The engine that gets the next isolated delivery, as soon as it holds nothing; None where there is none for now."""
+        if not self._backlog.isolated:
+            return None
+        passed_over = self._owing if self._backlog.normal else set[EngineProcess]()
+        free = [engine for engine in self._engines if engine.ready and not _is_alone(engine) and engine not in passed_over]
+        return min(free, key=lambda candidate: candidate.records, default=None)
+
+    def _send(self, engine: EngineProcess, delivery: Delivery) -> bool:
+        """Send ``delivery``, unless it fits no slot."""
+        if not engine.fits(delivery, self.notice):
+            self._too_large(delivery)
+            return False
+        self._sequence += 1
+        delivery.sequence = self._sequence
+        engine.send(delivery, self.notice)
+        return True
 
     def _listen(self, timeout: float) -> None:
         """Read what the engines say, waiting up to ``timeout`` seconds for the first of it."""
@@ -138,12 +187,13 @@ class Pool:
         if isinstance(said, Died):
             self._restart(engine, said)
             return False
-        if said is not None:
-            answers, figures = said
-            for answer in answers:
+        if isinstance(said, Ready):
+            self._tell_ready(engine, said)
+        elif said is not None:
+            for answer in said.answers:
                 self._settle(engine, answer)
-            if figures is not None:
-                self._metrics.batch(figures)
+            if said.figures is not None:
+                self._metrics.batch(said.figures)
         self._tell_waiting(engine)
         return True
 
@@ -151,41 +201,51 @@ class Pool:
         delivery = engine.in_flight.get(answer.sequence)
         if delivery is None:
             return
-        self._starts[self._engines.index(engine)] = 0
         fresh = delivery.answer(np.frombuffer(answer.indices, np.int32).astype(np.int64))
         engine.answered(delivery, len(fresh))
         self._settler.settle(delivery, answer, fresh)
 
     def _restart(self, engine: EngineProcess, died: Died) -> None:
-        """Start a dead engine again; its jobs are tried again, the suspects by themselves, until they have had their tries."""
+        """Replace a dead engine. Its jobs go on; one that alone can have killed it is blamed."""
         place = self._engines.index(engine)
-        # An engine that held jobs had warmed up: its death is those jobs' affair, and they have their number of tries.
-        self._starts[place] = 1 if died.suspects or died.unanswered else self._starts[place] + 1
+        verdict = judge(died.unanswered, [] if died.running is None else died.running.jobs, died.decoding)
+        self._fruitless[place] = self._fruitless[place] + 1 if died.fruitless and not verdict.suspects else 0
         self._metrics.restarts.inc()
-        unanswered = sum(delivery.left for delivery in died.unanswered)
-        suspects = sum(len(indices) for _, indices in died.suspects)
-        self._log.error("engine died", device=engine.device, status=died.status, unanswered=unanswered, suspects=suspects)
-        if self._starts[place] > _STARTS:
+        left = sum(delivery.left for delivery in died.unanswered)
+        self._log.error(
+            "engine died",
+            device=engine.device,
+            cause=str(died.cause),
+            ending=died.ending,
+            unanswered=left,
+            suspects=verdict.suspects,
+        )
+        if self._fruitless[place] >= _STARTS:
             message = f"the engine on {engine.device} did not stay up for {_STARTS} starts in a row"
-            raise WorkerFailedError(f"{message} (last status {died.status})")
-        retried, ended = again(died.unanswered, dict(died.suspects))
-        for delivery, indices in ended:
-            times = f"{delivery.attempt} times (last status {died.status})"
-            message = f"the engine died while it ran this job, {times}: it is not tried again"
-            self._settler.end(delivery, indices, JobError(ErrorCode.ENGINE_CRASH, message))
-        self._backlog.extendleft(reversed(retried))
+            raise WorkerFailedError(f"{message} (the last one: {died.ending})")
+        self._backlog.put_back(verdict.again)
+        self._owing.discard(engine)
+        if verdict.guilty is not None:
+            delivery, index = verdict.guilty
+            evidence = f"engine on {engine.device}, process {engine.pid}: {died.ending}; {len(delivery)} jobs in its delivery"
+            self._settler.blame(delivery, index, charge(died, delivery.sequence, evidence))
         engine.start()
 
     def _too_large(self, delivery: Delivery) -> None:
         """A delivery is larger than a slot: one record of it, or its headers, pass what the topic should let through."""
         if len(delivery) > 1:
             middle = len(delivery) // 2
-            for part in (range(middle, len(delivery)), range(middle)):
-                self._backlog.appendleft(delivery.part(part, attempt=delivery.attempt, solo=delivery.solo))
+            self._backlog.put_back([delivery.part(range(middle)), delivery.part(range(middle, len(delivery)))])
             return
         limit = self._settings.topics.max_job_bytes
         message = f"the record takes {delivery.bytes} bytes besides its key and headers; the limit is {limit}"
         self._settler.end(delivery, [0], JobError(ErrorCode.TOO_LARGE, f"{message} (topics.max_job_bytes)"))
+
+    def _tell_ready(self, engine: EngineProcess, ready: Ready) -> None:
+        """Log and count how long a takeover took."""
+        if ready.seconds is not None:
+            self._metrics.takeovers.observe(ready.seconds)
+            self._log.info("engine replaced", device=engine.device, seconds=round(ready.seconds, 2))
 
     def _tell_waiting(self, engine: EngineProcess) -> None:
         """Log why a declared model is waited for, once a reason."""
@@ -195,3 +255,8 @@ class Pool:
             if engine.waiting is not None:
                 reason = engine.waiting
                 self._log.warning("a declared model is not there yet; its jobs wait", device=engine.device, reason=reason)
+
+
+def _is_alone(engine: EngineProcess) -> bool:
+    """Whether what ``engine`` holds is isolated."""
+    return any(delivery.isolation != Isolation.NONE for delivery in engine.in_flight.values())

@@ -1,45 +1,54 @@
-"""Owns the parent's side of one engine: spawning it, handing it deliveries, taking its answers, noticing its death."""
+"""Owns the parent's side of one device's engine: handing it deliveries, taking its answers, noticing and replacing its dead."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
+import time
 from collections import deque
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from penstock_worker.engine import wire
+from penstock_worker.engine.child_process import ChildProcess
+from penstock_worker.engine.death import Cause, Died
 from penstock_worker.engine.slots import Slots
-from penstock_worker.engine.wire import Answer, Kind, Stats
+from penstock_worker.engine.spare import Spare
+from penstock_worker.engine.watch import Watch
+from penstock_worker.engine.wire import Answer, Kind, Notice, Running, Stats
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
     from penstock_schemas.settings import Settings
     from penstock_worker.intake.delivery import Delivery
 
-_ANSWER_SLOTS = 4
-_SLACK = 1024 * 1024
+_ANSWER_SLOTS: Final = 4
+_SLACK: Final = 1024 * 1024
+_LOOK_EVERY: Final = 1.0
 
 
-class Died(NamedTuple):
-    """An engine is gone: its exit status, what it was running, and the deliveries that it had not answered."""
+class Said(NamedTuple):
+    """Answers that an engine gave, with their batch's figures."""
 
-    status: int | None
-    suspects: list[tuple[int, NDArray[np.int32]]]
-    unanswered: list[Delivery]
+    answers: list[Answer]
+    figures: Stats | None
+
+
+class Ready(NamedTuple):
+    """An engine has its models warm. ``seconds``: since the death of the one before it; None: it is the first."""
+
+    seconds: float | None
 
 
 class EngineProcess:
-    """One engine child. All calls are from the worker's one thread; none blocks but :meth:`stop`."""
+    """The engine of one device, and its spare. All calls are from the worker's one thread; none blocks but :meth:`stop`.
 
-    def __init__(self, settings: Settings, device: str) -> None:
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, settings: Settings, device: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self.device = device
-        self.ready = False
+        self._clock = clock
         self.waiting: str | None = None
         """Why a declared model is not loaded yet; None where nothing is waited for."""
         self.in_flight: dict[int, Delivery] = {}
@@ -53,45 +62,33 @@ class EngineProcess:
         self._answers = Slots.create(
             "penstock-answers", _ANSWER_SLOTS, max(worker.delivery_bytes, topics.max_outcome_bytes) + _SLACK
         )
-        self._free: deque[int] = deque()
-        self._suspects: list[tuple[int, NDArray[np.int32]]] = []
-        self._pipe: Connection
-        self._process: subprocess.Popen[bytes]
+        self.spare = Spare(settings, device, self._deliveries, self._answers)
+        self._died_at: float | None = None
+        self._child: ChildProcess
         self.start()
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     @property
     def pipe(self) -> Connection:
         """Readable when the engine has something to say; for :func:`multiprocessing.connection.wait`."""
-        return self._pipe
+        return self._child.pipe
 
     def start(self) -> None:
-        """Spawn the child. It loads its models on its own time: see :attr:`ready`."""
-        ours, theirs = socket.socketpair()
-        arguments = [theirs.fileno(), self._deliveries.fd, self._answers.fd]
-        arguments += [self._deliveries.count, self._deliveries.size, self._answers.count, self._answers.size]
-        environment = dict(os.environ)
-        if self.device == "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = "-1"
-        else:
-            environment["CUDA_VISIBLE_DEVICES"] = self.device.removeprefix("gpu:")
-        with theirs:
-            # A session of its own: Ctrl-C reaches the parent alone, which then drains.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "penstock_worker.engine", *map(str, arguments), self.device],
-                pass_fds=(theirs.fileno(), self._deliveries.fd, self._answers.fd),
-                env=environment,
-                start_new_session=True,
-            )
-        self._pipe = Connection(ours.detach())
+        """Let the spare take over, or spawn a child. It loads its models on its own time: see :attr:`ready`."""
+        self._child = self.spare.take() or ChildProcess(self._settings, self.device, self._deliveries, self._answers, "serving")
+        self._watch = Watch(self._settings, self._child.pid)
         self._free = deque(range(self._deliveries.count))
-        self._suspects = []
+        self._unread: dict[int, int] = {}
+        """By slot, in the order of sending: deliveries that the engine has not read to their ends."""
+        self._running: Running | None = None
+        self._killed: tuple[Cause, float] | None = None
+        self._looked = self._clock()
+        self._fruitless = True
         self.ready = False
         self.waiting = None
-        self._tell(self._settings.model_dump_json().encode())
 
     @property
     def has_room(self) -> bool:
@@ -114,76 +111,96 @@ class EngineProcess:
         half = worker.window / 2
         return self.has_room and self.records < half * worker.delivery_records and self.bytes < half * worker.delivery_bytes
 
-    def fits(self, delivery: Delivery) -> bool:
-        """Whether ``delivery`` fits a slot at all."""
-        return wire.delivery_size(delivery) <= self._deliveries.size
+    def fits(self, delivery: Delivery, notice: Notice) -> bool:
+        """Whether ``delivery`` fits a slot at all, together with ``notice``."""
+        return wire.delivery_size(delivery, notice) <= self._deliveries.size
 
-    def send(self, delivery: Delivery) -> None:
-        """Hand over a delivery that :meth:`fits`, while :attr:`has_room`. A dead engine is noticed by :meth:`receive`."""
+    def send(self, delivery: Delivery, notice: Notice) -> None:
+        """Hand over a delivery that :meth:`fits`, while :attr:`has_room`.
+
+        A dead engine is noticed by :meth:`receive`.
+        """
         slot = self._free.popleft()
-        wire.write_delivery(delivery, self._deliveries.view(slot))
+        wire.write_delivery(delivery, self._deliveries.view(slot), notice)
         self.in_flight[delivery.sequence] = delivery
+        self._unread[slot] = delivery.sequence
         self.records += delivery.left
         self.bytes += delivery.bytes
-        try:
-            self._pipe.send_bytes(wire.token(Kind.DELIVERY, slot, delivery.sequence))
-        except OSError:
-            pass
+        self._watch.heard(self._clock())
+        self._child.tell(wire.token(Kind.DELIVERY, slot, delivery.sequence))
 
-    def receive(self) -> tuple[list[Answer], Stats | None] | Died | None:
-        """Read one token, which must be there. Answers come with their batch's figures; other tokens give None."""
+    def receive(self) -> Said | Ready | Died | None:
+        """Read one token, which must be there."""
         try:
-            kind, first, _, body = wire.read_token(self._pipe.recv_bytes())
+            kind, first, second, body = wire.read_token(self._child.pipe.recv_bytes())
         except (EOFError, OSError):
             return self._bury()
+        now = self._clock()
+        self._watch.heard(now)
         if kind is Kind.ANSWERS:
-            answers, figures = wire.read_answers(self._answers.view(first))
-            self._tell(wire.token(Kind.ANSWERS_READ, first))
-            return answers, figures
+            return self._take_answers(first, last=second == 1)
         if kind is Kind.DELIVERY_READ:
             self._free.append(first)
+            del self._unread[first]
         elif kind is Kind.RUNNING:
-            self._suspects = wire.unpack_running(body)
+            self._running = wire.unpack_running(body) if body else self._running
+            self._watch.runs(now, first / 1e6)
         elif kind is Kind.WAITING:
             self.waiting = body.decode()
         elif kind is Kind.READY:
             self.ready, self.waiting = True, None
+            seconds, self._died_at = None if self._died_at is None else now - self._died_at, None
+            return Ready(seconds)
         return None
+
+    def watch(self) -> None:
+        """Kill it where it is overdue or takes too much memory; look after the spare. To be called all the time."""
+        now = self._clock()
+        if self._killed is None and (why := self._watch.look(now, busy=self.ready and bool(self.in_flight))) is not None:
+            if self._child.pipe.poll(0):
+                return  # what it has said may be that it is done: that is heard first
+            self._killed = why
+            self._child.kill()
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            if self._child.has_ended() and not self._child.pipe.poll(0):
+                self._child.kill()  # a process that it started holds its end of the pipe open
+        if self.ready:
+            self.spare.keep(now)
 
     def answered(self, delivery: Delivery, records: int) -> None:
         """Book ``records`` of ``delivery`` as answered; it is let go of when none is left."""
         self.records -= records
+        self._fruitless = False
         if delivery.left == 0:
             del self.in_flight[delivery.sequence]
             self.bytes -= delivery.bytes
 
     def stop(self, timeout: float) -> None:
         """Ask the child to end, and kill it after ``timeout`` seconds."""
-        self._tell(wire.token(Kind.STOP))
-        try:
-            self._process.wait(timeout if self.ready else 0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._pipe.close()
+        self.spare.stop()
+        self._child.tell(wire.token(Kind.STOP))
+        self._child.wait(timeout if self.ready else 0)
         self._deliveries.close()
         self._answers.close()
 
-    def _tell(self, token: bytes) -> None:
-        try:
-            self._pipe.send_bytes(token)
-        except OSError:
-            pass  # it is dead: the next receive says so
+    def _take_answers(self, slot: int, *, last: bool) -> Said:
+        answers, figures = wire.read_answers(self._answers.view(slot))
+        self._child.tell(wire.token(Kind.ANSWERS_READ, slot))
+        if last:
+            self._running = None
+            self._watch.runs(self._clock(), 0)
+        return Said(answers, figures)
 
     def _bury(self) -> Died:
-        self._pipe.close()
-        try:
-            status = self._process.wait(timeout=1.0)  # its own exit status tells more than our SIGKILL would
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
+        status = self._child.wait(timeout=1.0)  # its own exit status tells more than our SIGKILL would
+        cause, limit = self._killed or (Cause.CRASH, 0.0)
+        begun = (sequence for slot, sequence in self._unread.items() if wire.has_begun(self._deliveries.view(slot)))
+        # Decoding has no limit of time: a step that had, and passed it, is the model's alone.
+        decoding = None if cause is Cause.TIMEOUT else next(begun, None)
+        died = Died(cause, limit, status, self._running, decoding, list(self.in_flight.values()), self._fruitless)
         self.ready = False
-        died = Died(status, self._suspects, list(self.in_flight.values()))
         self.in_flight = {}
         self.records = self.bytes = 0
+        self._died_at = self._clock() if self._died_at is None else self._died_at
         return died

@@ -35,7 +35,7 @@ class Reader:
 
     def read(self, sequence: int, arrived: Arrived) -> tuple[list[Block], Answer | None]:
         """The blocks of one delivery, and an answer for those of its jobs that are refused (None where none is)."""
-        now_ms = int(time.time() * 1000)
+        now_ms = int(time.time() * 1000) + arrived.notice.ahead_ms
         begin = time.perf_counter()
         decoded = self._decoder.decode(arrived.records, now_ms)
         decode_us = int((time.perf_counter() - begin) * 1e6)
@@ -48,13 +48,14 @@ class Reader:
             if isinstance(route, JobError):
                 refusals += [_refusal(arrived, decoded, index, route, group.request) for index in group.indices.tolist()]
                 continue
+            if route.version.name in arrived.notice.blocked:
+                refusals += _unavailable(arrived, decoded, group, route)
+                continue
             _name_input(group, route)
             kept = self._finite(arrived, decoded, group, route, refusals)
             if len(kept) == 0:
                 continue
             request, whole = group.request, len(kept) == len(group.indices)
-            if arrived.attempt > 1:
-                request = dataclasses.replace(request, attempt=request.attempt + arrived.attempt - 1)
             indices = group.indices if whole else group.indices[kept]
             # All jobs of the delivery may be here and yet in another order: those of one length, or of one line, come together.
             everything = len(indices) == len(decoded.ids) and bool((np.diff(indices) == 1).all())
@@ -78,7 +79,7 @@ class Reader:
                     inputs=group.inputs if whole else {name: array[kept] for name, array in group.inputs.items()},
                 )
             )
-        return blocks, refused(sequence, refusals, arrived.attempt) if refusals else None
+        return blocks, refused(sequence, refusals) if refusals else None
 
     def _route(self, request: Request) -> Route | JobError:
         route = self._routes.get(request)
@@ -107,8 +108,17 @@ class Reader:
             what = f"input {name!r} holds NaN or infinity (as {group.inputs[name].dtype})"
             message = f"{what}; model {route.version.name!r} takes finite numbers only"
             error = JobError(ErrorCode.NON_FINITE_INPUT, message)
-            refusals.append(_refusal(arrived, decoded, int(group.indices[job]), error, group.request))
+            refusal = _refusal(arrived, decoded, int(group.indices[job]), error, group.request)
+            refusals.append(refusal._replace(version=route.version))
         return np.array([job for job in range(jobs) if job not in bad], np.int64) if bad else np.arange(jobs)
+
+
+def _unavailable(arrived: Arrived, decoded: Decoded, group: JobGroup, route: Route) -> list[Refusal]:
+    """Refusals of all jobs of ``group``, whose model is blocked."""
+    message = f"model {route.version.name!r} fails every job at the moment: the job was not run"
+    error = JobError(ErrorCode.MODEL_UNAVAILABLE, message)
+    refusals = [_refusal(arrived, decoded, index, error, group.request) for index in group.indices.tolist()]
+    return [refusal._replace(version=route.version) for refusal in refusals]
 
 
 def _name_input(group: JobGroup, route: Route) -> None:

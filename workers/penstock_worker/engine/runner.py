@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from penstock_schemas.errors import ErrorCode, JobError
-from penstock_worker.engine.assembly import Piece, calls, halve
+from penstock_worker.engine.assembly import Piece, halve, next_call
 from penstock_worker.engine.backend import OutOfMemoryError
-from penstock_worker.engine.transforms import TransformError
+from penstock_worker.engine.transforms import Retry, TransformError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from penstock_worker.engine.block import Block
     from penstock_worker.engine.catalog import Route
 
-_EVIDENCE = 8000
+_EVIDENCE: Final = 8000
 """Most characters of a traceback that travel with a dead letter."""
+
+About = Callable[[list[Piece["Block"]]], None]
+"""Told before each step that may hang or end the process (a hook of a transform, a call of a model): for whom it is.
+
+Several steps for the same jobs tell the same list.
+"""
 
 
 @dataclass(slots=True)
@@ -35,42 +42,112 @@ class Ran:
     failed: dict[int, tuple[JobError, str]] = field(default_factory=dict[int, tuple[JobError, str]])
 
 
-def run(pieces: list[Piece[Block]]) -> list[Ran]:
-    """Run one batch, all pieces of which are of one lane. Never raises for what a job or a model does."""
-    route = pieces[0].block.route
-    try:
-        outputs = _outputs(route, pieces)
-    except Exception as error:  # noqa: BLE001  # a model or a transform may raise anything
-        if sum(piece.jobs for piece in pieces) == 1:
-            failure = _job_error(route, error), traceback.format_exc()[-_EVIDENCE:]
-            return [Ran(pieces[0], {}, pieces[0].rows, {0: failure})]
-        left, right = halve(pieces)
-        return run(left) + run(right)
-    return _share(route, pieces, outputs)
+def run(pieces: list[Piece[Block]], about: About = lambda _: None, clock: Callable[[], float] = time.monotonic) -> list[Ran]:
+    """Run one batch, all pieces of which are of one lane. Never raises for what a job or a model does.
+
+    ``about`` is told what is about to run; ``clock`` gives monotonic seconds.
+    """
+    return _Batch(about, clock, sum(piece.rows for piece in pieces)).run(pieces)
 
 
-def call(route: Route, inputs: Arrays, rows: int) -> Arrays:
-    """The route's outputs for ``rows`` rows of ``inputs``, rows along axis 0: transformed, padded, cut and joined again."""
-    version = route.version
-    transform = version.transform
-    wanted = route.signature.outputs
-    if transform is not None:
-        inputs = transform.before(inputs, rows if route.policy.batched else None)
-    if not route.policy.batched:
+class _Batch:
+    """One batch of ``rows`` rows, which may have to be run in parts."""
+
+    def __init__(self, about: About, clock: Callable[[], float], rows: int) -> None:
+        self._about = about
+        self._clock = clock
+        self._rows = rows
+
+    def run(self, pieces: list[Piece[Block]]) -> list[Ran]:
+        """Run ``pieces``, all of the batch or some of it."""
+        route = pieces[0].block.route
+        try:
+            outputs = self._outputs(route, pieces)
+        except Exception as error:  # noqa: BLE001  # a model or a transform may raise anything
+            if sum(piece.jobs for piece in pieces) == 1:
+                failure = _job_error(route, error), traceback.format_exc()[-_EVIDENCE:]
+                return [Ran(pieces[0], {}, self._rows, {0: failure})]
+            left, right = halve(pieces)
+            ran = self.run(left) + self.run(right)
+            if isinstance(error, OutOfMemoryError):
+                self._learn(route, sum(piece.rows for piece in pieces), ran)
+            return ran
+        return _share(route, pieces, outputs)
+
+    def _learn(self, route: Route, rows: int, ran: list[Ran]) -> None:
+        """Lower the limit, as there was no room for ``rows`` rows; unless a job that has none alone explains it."""
+        if any(error.code is ErrorCode.OUT_OF_MEMORY for one in ran for error, _ in one.failed.values()):
+            return
+        settings = route.version.settings
+        _, called = next_call(rows, settings.max_batch_rows, settings.allowed_batch_sizes)
+        route.policy.limit.refused(called, self._clock())
+
+    def _outputs(self, route: Route, pieces: list[Piece[Block]]) -> Arrays:
+        if not route.policy.batched:
+            block, begin, _ = pieces[0]
+            return self._single(route, {name: array[begin, ...] for name, array in block.inputs.items()}, pieces)
+        inputs: Arrays = {}
+        for name in pieces[0].block.inputs:
+            parts = [_rows(piece.block.inputs[name][piece.begin : piece.end]) for piece in pieces]
+            inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self._batched(route, inputs, pieces)
+
+    def _single(self, route: Route, inputs: Arrays, pieces: list[Piece[Block]]) -> Arrays:
+        """The outputs of one job whose signature has no rows; arrays, of rank 0 even."""
+        version = route.version
+        transform = version.transform
+        self._about(pieces)
+        if transform is not None:
+            inputs = transform.before(inputs, None)
+            self._about(pieces)
         outputs = version.model.call(route.signature_name, inputs)
-        return outputs if transform is None else transform.after(outputs, None, wanted)
-    parts: list[Arrays] = []
-    begin = 0
-    for taken, called in calls(rows, route.policy.max_rows, version.settings.allowed_batch_sizes):
-        batch = {name: _padded(array[begin : begin + taken], called) for name, array in inputs.items()}
-        result = version.model.call(route.signature_name, batch)
-        _check_rows(result, called)
-        parts.append({name: array[:taken] for name, array in result.items()} if called != taken else result)
-        begin += taken
-    outputs = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if transform is not None:
-        outputs = transform.after(outputs, rows, wanted)
-    return outputs
+        if transform is None:
+            return outputs
+        self._about(pieces)
+        return transform.after(outputs, None, route.signature.outputs)
+
+    def _batched(self, route: Route, inputs: Arrays, pieces: list[Piece[Block]]) -> Arrays:
+        """The outputs of ``inputs``, rows along axis 0: transformed, padded, cut and joined again."""
+        transform = route.version.transform
+        rows = sum(piece.rows for piece in pieces)
+        if transform is not None:
+            self._about(pieces)
+            inputs = transform.before(inputs, rows)
+        parts = self._calls(route, inputs, pieces)
+        outputs = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if transform is None:
+            return outputs
+        self._about(pieces)
+        return transform.after(outputs, rows, route.signature.outputs)
+
+    def _calls(self, route: Route, inputs: Arrays, pieces: list[Piece[Block]]) -> list[Arrays]:
+        """The outputs of each call of the model. A job alone for which there is no room goes on in smaller calls."""
+        version, limit = route.version, route.policy.limit
+        sizes = version.settings.allowed_batch_sizes
+        alone = sum(piece.jobs for piece in pieces) == 1
+        rows, most = sum(piece.rows for piece in pieces), limit.rows
+        refused: int | None = None
+        parts: list[Arrays] = []
+        begin = 0
+        while begin < rows:
+            taken, called = next_call(rows - begin, most, sizes)
+            batch = {name: _padded(array[begin : begin + taken], called) for name, array in inputs.items()}
+            self._about(pieces)
+            try:
+                result = version.model.call(route.signature_name, batch)
+            except OutOfMemoryError:
+                most = limit.below(called)
+                if not alone or most >= called:
+                    raise
+                refused = called
+                continue
+            limit.succeeded(called, self._clock())
+            _check_rows(result, called)
+            parts.append({name: array[:taken] for name, array in result.items()} if called != taken else result)
+            begin += taken
+        if refused is not None:
+            limit.refused(refused, self._clock())
+        return parts
 
 
 def _check_rows(outputs: Arrays, rows: int) -> None:
@@ -91,17 +168,6 @@ def non_finite_jobs(arrays: Arrays, jobs: int) -> dict[int, str]:
         for job in np.flatnonzero(~np.isfinite(array.reshape(jobs, -1)).all(axis=1)):
             bad.setdefault(int(job), name)
     return bad
-
-
-def _outputs(route: Route, pieces: list[Piece[Block]]) -> Arrays:
-    if not route.policy.batched:
-        block, begin, _ = pieces[0]
-        return call(route, {name: array[begin, ...] for name, array in block.inputs.items()}, 1)  # arrays, of rank 0 even
-    inputs: Arrays = {}
-    for name in pieces[0].block.inputs:
-        parts = [_rows(piece.block.inputs[name][piece.begin : piece.end]) for piece in pieces]
-        inputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return call(route, inputs, sum(piece.rows for piece in pieces))
 
 
 def _share(route: Route, pieces: list[Piece[Block]], outputs: Arrays) -> list[Ran]:
@@ -142,6 +208,8 @@ def _job_error(route: Route, error: Exception) -> JobError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
     if isinstance(error, OutOfMemoryError):
         return JobError(ErrorCode.OUT_OF_MEMORY, f"{what} has no memory for this job alone: {reason}")
+    if isinstance(error, Retry):
+        return JobError(ErrorCode.TRANSFORM_RETRY, f"the transform of {what} asked for another try: {reason}")
     if isinstance(error, TransformError):
         return JobError(ErrorCode.TRANSFORM_ERROR, f"the transform of {what} failed: {reason}")
     return JobError(ErrorCode.MODEL_ERROR, f"{what} refused these values: {type(error).__name__}: {reason}")
@@ -154,7 +222,7 @@ def warm_up(route: Route, budget_bytes: int) -> float:
     """
     begin = time.perf_counter()
     signature = route.version.model.signatures[route.signature_name]
-    sizes = route.version.settings.allowed_batch_sizes or [1, route.policy.max_rows]
+    sizes = route.version.settings.allowed_batch_sizes or [1, route.version.settings.max_batch_rows]
     for rows in sizes if route.policy.batched else [1]:
         inputs = {
             name: _sample(port.datatype, port.shape, rows, batched=route.policy.batched)
@@ -164,6 +232,10 @@ def warm_up(route: Route, budget_bytes: int) -> float:
             break
         try:
             route.version.model.call(route.signature_name, inputs)
+        except OutOfMemoryError:
+            if rows > 1:
+                route.policy.limit.refused(rows, time.monotonic())
+            break
         except Exception:  # noqa: BLE001  # zeros may be no valid input of this model
             break
     return time.perf_counter() - begin

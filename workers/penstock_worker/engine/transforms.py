@@ -11,7 +11,8 @@ differs from the model's own inputs and outputs is declared in class attributes 
     inputs = {"jpeg": ("BYTES", (-1,))}
     outputs = {"label": ("BYTES", (-1,))}
 
-It runs in the engine. What it raises is the error of the job that made it raise.
+It runs in the engine. What it raises is the error of the job that made it raise, and ends it; but :class:`Retry` says that
+what was wrong will pass, and the job is tried again later.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ _HOOKS: Final = ("preprocess", "postprocess")
 
 class TransformError(Exception):
     """A transform raised; the message says which hook and what."""
+
+
+class Retry(Exception):
+    """A user's transform raises it: what it needs is not there for now, so the jobs are to be tried again later.
+
+    A batch is split as after any error, and only jobs that raise it by themselves are put off; that costs an attempt.
+    """
 
 
 class Transform:
@@ -76,6 +84,8 @@ class Transform:
             return arrays
         try:
             result: Arrays = function(arrays)  # as it should be; looked at below
+        except Retry:
+            raise
         except MemoryError as error:
             raise OutOfMemoryError(f"{hook} ran out of memory") from error
         except Exception as error:

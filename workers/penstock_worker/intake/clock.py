@@ -19,6 +19,7 @@ class BrokerClock:
 
     def __init__(self, steady: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._steady = steady
+        self._wall = wall
         self._behind_ms = (wall() - steady()) * 1000  # a first guess, for what no promise rests on
         self._asked = False
         self._told_at: float | None = None
@@ -43,6 +44,10 @@ class BrokerClock:
         if time_ms is not None and time_ms >= 0:
             self._told_at = self._steady()
             self._behind_ms = time_ms - self._told_at * 1000
+
+    def ahead_ms(self) -> int:
+        """How far it is ahead of this host's clock; 0 as long as it is not known."""
+        return round(self.now_ms() - self._wall() * 1000) if self.known else 0
 
     def now_ms(self) -> float:
         """The broker's time in Unix ms; a moment early rather than late, by as long as its answer took to come."""

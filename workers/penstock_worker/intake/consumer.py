@@ -87,8 +87,8 @@ class Intake:
 
     @property
     def needs_time(self) -> bool:
-        """Whether retry records wait for the broker's time to be known."""
-        return self._gate.holding and self._clock.must_ask
+        """Whether the broker should be asked for its time: retries are due, and jobs expire, by that."""
+        return self.joined and self._clock.must_ask
 
     def subscribe(self) -> None:
         topics = [*self._topics, *(topic for topic in self._delayed if topic)]

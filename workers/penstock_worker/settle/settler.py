@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from penstock_schemas.settings import Settings
+    from penstock_worker.engine.death import Charge
     from penstock_worker.engine.wire import Answer
     from penstock_worker.intake.delivery import Delivery
     from penstock_worker.metrics import WorkerMetrics
@@ -35,8 +36,6 @@ class Settler:
         self._publisher = publisher
         self._breaker = breaker
         self._decoder = JobDecoder(limits_of(settings))
-        self._only = next(iter(settings.models)) if len(settings.models) == 1 else None
-        """The model of jobs that name none."""
         self._metrics = metrics
         self._log = structlog.get_logger("penstock.settle")
 
@@ -49,19 +48,22 @@ class Settler:
         """Jobs ``indices`` of ``delivery`` are to end with ``error``: no engine will answer them."""
         self._publish(delivery, reject(delivery, indices, error, self._decoder), np.array(indices, np.int64))
 
-    def blame(self, delivery: Delivery, index: int, error: JobError, evidence: str) -> None:
-        """A job ran alone when its engine died: it is tried again later, or ends."""
-        answer = reject(delivery, [index], error, self._decoder, evidence)
-        failure = answer.failures[index]
-        model = failure.model or self._only
-        answer.failures[index] = failure._replace(model=model)
-        if model is not None and self._breaker.failed(model, 1, time.monotonic(), died=True):
-            self._say_resting(model)
+    def blame(self, delivery: Delivery, index: int, charge: Charge) -> None:
+        """A job was alone when its engine died: it is tried again later, or ends."""
+        decoder = None if charge.model is None else self._decoder
+        answer = reject(delivery, [index], charge.error, decoder, charge.evidence)
+        if charge.model is not None:
+            answer.failures[index] = answer.failures[index]._replace(model=charge.model, version=charge.version, batch_rows=1)
+            if self._breaker.failed(charge.model, 1, time.monotonic(), died=True):
+                self._say_resting(charge.model)
         self._publish(delivery, answer, np.array([index], np.int64), kill=True)
 
-    def condemn(self, delivery: Delivery) -> None:
-        """The one job of ``delivery`` was run alone when its worker died: it gets another try later, or ends."""
-        answer = reject(delivery, [0], _DANGEROUS, self._decoder)
+    def condemn(self, delivery: Delivery, *, blind: bool) -> None:
+        """The one job of ``delivery`` was run alone when its worker died: it gets another try later, or ends.
+
+        ``blind``: without decoding it, for that may be what kills workers.
+        """
+        answer = reject(delivery, [0], _DANGEROUS, None if blind else self._decoder)
         self._publish(delivery, answer, np.zeros(1, np.int64), kill=True)
 
     def _judge(self, answer: Answer, jobs: int) -> None:
