@@ -174,7 +174,7 @@ class Core:
 
     @property
     def trouble(self) -> str | None:
-        return self._watcher.trouble if self._watcher is not None else None
+        return self._watcher.trouble.now if self._watcher is not None else None
 
     def watch(self, job_id: str, notify: Notify, *, era: int | None) -> None:
         """Call ``notify`` once, from any thread, when something came of the job. Raises ResultsUnavailable."""

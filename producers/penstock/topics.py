@@ -48,7 +48,7 @@ class TopicManager:
         try:
             return len(self._admin.list_topics(timeout=self._timeout).brokers)
         except KafkaException as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self._settings, error) from error
 
     def wanted(self) -> list[WantedTopic]:
         """The fleet's topics as they should be on this cluster."""
@@ -59,7 +59,7 @@ class TopicManager:
         try:
             metadata = self._admin.list_topics(timeout=self._timeout).topics
         except KafkaException as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self._settings, error) from error
         there = {name: metadata[name] for name in names if name in metadata and metadata[name].error is None}
         configs = self._configs(there)
         return {
@@ -166,8 +166,10 @@ class TopicManager:
                 if not isinstance(reason, KafkaError) or reason.code() != allowed:
                     raise TopicRefused(f"the cluster did not {verb} topic {name}: {reason}") from error
 
-    def _unreachable(self, error: KafkaException) -> KafkaUnreachable:
-        servers = self._settings.kafka.bootstrap_servers
-        return KafkaUnreachable(
-            f"Kafka at {servers} does not answer ({error.args[0].str()}): is it running, and is that its address?"
-        )
+
+def unreachable(settings: Settings, error: KafkaException) -> KafkaUnreachable:
+    """What is said of a cluster that ``error`` came from."""
+    servers = settings.kafka.bootstrap_servers
+    return KafkaUnreachable(
+        f"Kafka at {servers} does not answer ({error.args[0].str()}): is it running, and is that its address?"
+    )

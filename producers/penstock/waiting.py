@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from penstock.errors import ClientClosed, PenstockError, ResultsUnavailable
 from penstock.hinted import Hinted
 from penstock.transports import StoreRefused, StoreUnavailable
+from penstock.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,8 +69,7 @@ class Watcher:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._hints: Hints | None = None
-        self.trouble: str | None = None
-        """Why Redis could not be reached when it was last asked; None where it could."""
+        self.trouble = Trouble()
         self._look_most = 64
         self._ahead = False
         """Whether to read ahead: someone asked for a job that had been hinted before."""
@@ -178,7 +178,7 @@ class Watcher:
             try:
                 missing = self._look(job_ids)
             except StoreUnavailable as error:
-                self.trouble = str(error)
+                self.trouble.say(str(error))
                 self._stopping.wait(pause)
                 pause = min(pause * 2, _RETRY_LONGEST)
             else:
@@ -201,7 +201,8 @@ class Watcher:
     def _look(self, job_ids: Sequence[str]) -> list[str]:
         """One MGET: resolve those that are there, return the others. Raises StoreUnavailable."""
         try:
-            values = self._store.get_many([self._prefix + job_id for job_id in job_ids])
+            with self.trouble.asking():
+                values = self._store.get_many([self._prefix + job_id for job_id in job_ids])
         except StoreRefused as error:
             self._resolve([(job_id, ResultsUnavailable(str(error))) for job_id in job_ids])
             return []
@@ -210,7 +211,7 @@ class Watcher:
         except Exception as error:  # whatever it is: the net must go on, or everyone waits for ever
             _log.exception("reading results failed in a way that was not foreseen")
             raise StoreUnavailable(repr(error)) from error
-        self.trouble = None
+        self.trouble.say(None)
         found = [(job_id, value) for job_id, value in zip(job_ids, values, strict=True) if value is not None]
         if found:
             size = sum(len(value) for _, value in found) // len(found)
@@ -283,7 +284,7 @@ class Watcher:
             try:
                 self._look(chunk)  # one that is not there is still due at its own time
             except StoreUnavailable as error:
-                self.trouble = str(error)
+                self.trouble.say(str(error))
                 self._look_soon()
                 return
 

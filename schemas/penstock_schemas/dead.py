@@ -9,7 +9,7 @@ The topic also holds records of who redrove which letter; those have no body and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from penstock_schemas.retries import (
     MODEL_VERSION,
     ORIGIN,
     ORIGIN_TIMESTAMP,
+    OWN_HEADERS,
     WORKER,
     Tries,
     build_tries_headers,
@@ -47,10 +48,23 @@ REDRIVEN_BY: Final = "penstock-redriven-by"
 
 LETTER_HEADERS: Final = frozenset(
     {PENSTOCK_ID, PENSTOCK_GENERATION, PENSTOCK_ATTEMPT, ORIGIN, ORIGIN_TIMESTAMP, ERROR_CODE, ERROR, WORKER, MODEL}
-    | {MODEL_VERSION, FIRST_FAILURE, FAILURES, TIME, EVIDENCE, BATCH_ROWS, DIGEST, SIZE, NULL, DROPPED_HEADERS, GAP}
+    | {
+        MODEL_VERSION,
+        FIRST_FAILURE,
+        FAILURES,
+        OWN_HEADERS,
+        TIME,
+        EVIDENCE,
+        BATCH_ROWS,
+        DIGEST,
+        SIZE,
+        NULL,
+        DROPPED_HEADERS,
+        GAP,
+    }
     | {REDRIVEN, REDRIVEN_BY}
 )
-"""Every header that is ours; the first of each name in a letter, and all that follow them are the job's own."""
+"""Every header that is ours."""
 
 _RECORD_OVERHEAD: Final = 128
 """What Kafka adds to a record and its batch, rounded up."""
@@ -140,7 +154,7 @@ def build_letter(
     letter = Letter(job_id, b"", [*encode_headers(texts), *tries.original])
     if letter.size <= max_bytes:
         return letter
-    return Letter(job_id, b"", encode_headers(texts | {DROPPED_HEADERS: str(len(tries.original))}))
+    return Letter(job_id, b"", encode_headers(texts | {OWN_HEADERS: "0", DROPPED_HEADERS: str(len(tries.original))}))
 
 
 def build_gap_letter(*, topic: str, partition: int, first: int, last: int, reason: str, worker: str, time_ms: int) -> Letter:
@@ -189,16 +203,6 @@ def parse_letter(headers: Iterable[Header]) -> LetterFacts:
         redriven=found.get(REDRIVEN),
         redriven_by=found.get(REDRIVEN_BY),
     )
-
-
-def own_headers(headers: Sequence[Header]) -> list[Header]:
-    """The job's own headers of a letter: what follows ours, which come first and each once."""
-    seen: set[str] = set()
-    for at, (name, _) in enumerate(headers):
-        if name not in LETTER_HEADERS or name in seen:
-            return list(headers[at:])
-        seen.add(name)
-    return []
 
 
 def _headers_size(headers: Iterable[Header]) -> int:

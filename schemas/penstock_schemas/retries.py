@@ -42,15 +42,17 @@ DUE: Final = "penstock-due"
 KILLS: Final = "penstock-kills"
 WAITED: Final = "penstock-waited"
 """Seconds in tiers that cost no try."""
+OWN_HEADERS: Final = "penstock-own-headers"
+"""How many headers at the end of the record are the job's own."""
 PROBE: Final = "penstock-probe"
 """The record is no job: a worker asked the broker for its time."""
 
 RETRY_HEADERS: Final = frozenset(
     {ORIGIN, ORIGIN_TIMESTAMP, ERROR_CODE, ERROR, WORKER, MODEL, MODEL_VERSION, FAILURES, FIRST_FAILURE, DUE, KILLS, WAITED}
+    | {OWN_HEADERS}
 )
 """What a retry record has besides the headers that any job may have."""
 
-_OURS: Final = RETRY_HEADERS | {PENSTOCK_ID, PENSTOCK_GENERATION, PENSTOCK_ATTEMPT}
 _KEPT: Final = 20
 _SHORT: Final = 500
 
@@ -114,7 +116,7 @@ def parse_tries(
         waited=float(number(found.get(WAITED)) or 0),
         first_failure=found.get(FIRST_FAILURE),
         failures=parse_failures(found.get(FAILURES)),
-        original=[header for header in headers if header[0].lower() not in _OURS],
+        original=own_headers(headers),
     )
 
 
@@ -134,6 +136,7 @@ def build_tries_headers(tries: Tries, *, job_id: bytes, error: JobError, worker:
         MODEL_VERSION: last.get("version"),
         FIRST_FAILURE: tries.first_failure,
         FAILURES: orjson.dumps(tries.failures).decode() if tries.failures else None,
+        OWN_HEADERS: str(len(tries.original)),
     }
     return {name: text for name, text in texts.items() if text is not None}
 
@@ -149,6 +152,13 @@ def build_retry_headers(tries: Tries, *, job_id: bytes, error: JobError, worker:
     if tries.waited:
         texts[WAITED] = str(round(tries.waited))
     return [*encode_headers(texts), *tries.original]
+
+
+def own_headers(headers: Sequence[Header]) -> list[Header]:
+    """The job's own headers in a retry record or a letter: the last ones, as many as the record says."""
+    told = first_values(headers).get(OWN_HEADERS, b"").decode("utf-8", "replace")
+    count = number(told)
+    return list(headers[len(headers) - count :]) if count is not None and count <= len(headers) else []
 
 
 def parse_failures(text: str | None) -> tuple[dict[str, Any], ...]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from tests.faults.records import Commit, Record, Stored
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
 
 _TIMEOUT: Final = 10.0
+_HASTE: Final = 0.25
 _COMMITS: Final = "__consumer_offsets"
 _MANY: Final = 1000
 
@@ -46,16 +49,20 @@ class TopicReader:
         records: list[Record] = []
         for message in self._all(topic):
             place = message.partition() or 0, message.offset() or 0
-            records.append(Record(*place, message.timestamp()[1], _bytes(message.key()), _bytes(message.value())))
+            headers: Any = message.headers()  # typed as a dict, too, which only a producer may give
+            key, value = _bytes(message.key()), _bytes(message.value())
+            records.append(Record(*place, message.timestamp()[1], key, value, tuple(headers or ())))
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
-    def commits(self, group: str, topic: str) -> list[Commit]:
-        """Every commit of ``group`` for ``topic``, in order, as the broker wrote them down."""
-        commits: list[Commit] = []
+    def commits(self, group: str, topics: Sequence[str]) -> dict[str, list[Commit]]:
+        """Every commit of ``group`` for each of ``topics``, in order, as the broker wrote them down."""
+        commits: dict[str, list[Commit]] = {topic: [] for topic in topics}
         for record in self.records(_COMMITS):
-            partition = _read_key(record.key or b"", group, topic)
-            if partition is not None and record.value is not None:
-                commits.append(Commit(partition, struct.unpack_from(">q", record.value, 2)[0], record.time_ms))
+            for topic in topics:
+                partition = _read_key(record.key or b"", group, topic)
+                if partition is not None and record.value is not None:
+                    offset = struct.unpack_from(">q", record.value, 2)[0]
+                    commits[topic].append(Commit(partition, offset, record.time_ms))
         return commits
 
     def close(self) -> None:
@@ -85,11 +92,11 @@ class TopicReader:
         return bounds[0], bounds[1]
 
 
-def committed(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
-    """The offsets that ``group`` has committed, by partition."""
+def committed(admin: AdminClient, group: str) -> dict[tuple[str, int], int]:
+    """The offsets that ``group`` has committed, by topic and partition. Raises KafkaException."""
     asked: Any = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT)
     found: list[TopicPartition] = asked[group].result(_TIMEOUT).topic_partitions or []
-    return {place.partition: place.offset for place in found if place.topic == topic and place.offset >= 0}
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
 
 class ResultReader:
@@ -99,6 +106,8 @@ class ResultReader:
         self._names: Names = settings.names
         # Its types leave what commands take and give unknown.
         self._redis: Any = Redis.from_url(settings.redis.url, socket_timeout=_TIMEOUT)
+        # Who only looks in passing does not wait long for a server that hangs; nor does its client try again by itself.
+        self._hasty: Any = Redis.from_url(settings.redis.url, socket_timeout=_HASTE, retry=Retry(NoBackoff(), 0))
 
     def everything(self) -> dict[str, Stored]:
         """Every result by job id."""
@@ -121,7 +130,7 @@ class ResultReader:
 
     def some(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Those of ``ids`` that have a result now. Raises redis-py's errors."""
-        values = self._redis.mget([self._names.result_key(job_id) for job_id in ids])
+        values = self._hasty.mget([self._names.result_key(job_id) for job_id in ids])
         return {job_id: value for job_id, value in zip(ids, values, strict=True) if value is not None}
 
     def positions(self, partitions: Sequence[int]) -> dict[int, int]:
@@ -129,11 +138,9 @@ class ResultReader:
         values = self._redis.mget([self._names.position_key(partition) for partition in partitions])
         return {partition: int(value.split()[-1]) for partition, value in zip(partitions, values, strict=True) if value}
 
-    def flush(self) -> None:
-        self._redis.flushall()
-
     def close(self) -> None:
         self._redis.close()
+        self._hasty.close()
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
 from tests.faults.evidence import ResultReader, TopicReader, committed
-from tests.faults.records import Accepted, Evidence
+from tests.faults.records import Accepted, Evidence, Record, RetryTopic
+from tests.faults.recovery import Recoveries
+
+from penstock_schemas.names import tier_seconds
 
 if TYPE_CHECKING:
     from tests.faults.harness import Fleet
@@ -41,15 +44,21 @@ class Life:
         self._settings = settings
         self._random = Random(seed)
         self._jobs_topic = settings.names.jobs()
+        self._tiers = {settings.names.retry(tier): tier_seconds(tier) for tier in settings.retry.tiers}
         self.accepted: list[Accepted] = []
         self.refused: list[str] = []
+        self.unreadable: list[tuple[int, int]] = []
+        """Places of jobs that the test has destroyed."""
+        self.kept: list[Record] = []
+        """Outcomes that were in the topic before the test took it away."""
         self._sightings = defaultdict[str, set[bytes]](set)
         quiet: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap, "log_level": 0}
-        self._producer = Producer(quiet | {"enable.idempotence": True, "partitioner": "murmur2_random"})
+        self._quiet = quiet
+        self._producer = self._make_producer({})
         self._admin = AdminClient(quiet)
         self._topics = TopicReader(bootstrap)
         self._results = ResultReader(settings)
-        fleet.on_flush(self._results.flush)
+        self.recoveries = Recoveries(self._results, time.monotonic, fleet.starting)
 
     def __enter__(self) -> Self:
         return self
@@ -76,14 +85,55 @@ class Life:
         while waiting or bursts:
             now = time.monotonic() - begin
             while waiting and waiting[0].at <= now:
-                self._fleet.do(waiting.popleft())
+                self.do(waiting.popleft())
             while bursts and bursts[0][0] <= now:
                 self.submit(islice(jobs, bursts.popleft()[1]))
-            self._producer.poll(_TURN)
-            self._watch()
+            self.turn()
         self.submit(jobs)
-        left = self._producer.flush(30.0)
+        self.flush()
+
+    def live_while(self, more: Callable[[], bool], jobs: Iterator[Job], *, rate: float, besides: Callable[[], None]) -> None:
+        """Submit ``jobs``, some ``rate`` a second, and do ``besides`` in every turn, while there is ``more`` to come.
+
+        Raises AssertionError where a member is in trouble.
+        """
+        begin, submitted = time.monotonic(), 0
+        while more():
+            besides()
+            due = int((time.monotonic() - begin) * rate) - submitted
+            self.submit(islice(jobs, due))
+            submitted += due
+            self.turn()
+            troubles = self._fleet.troubles()
+            assert not troubles, "\n".join(troubles)
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until the broker has confirmed or refused every job."""
+        left = self._producer.flush(60.0)
         assert not left, f"{left} jobs were neither confirmed nor refused"
+
+    def speak(self, properties: Mapping[str, Any]) -> None:
+        """Submit jobs through a producer with these further properties from now on."""
+        self.flush()
+        self._producer = self._make_producer(properties)
+
+    def do(self, step: Step) -> None:
+        """Do one step, and begin to watch what comes of the jobs that were accepted before it."""
+        self._fleet.do(step)
+        self.recoveries.begin(step, self.accepted)
+
+    def turn(self) -> None:
+        """Hear of what was submitted, and look at some results."""
+        self._producer.poll(_TURN)
+        self._watch()
+
+    def until(self, holds: Callable[[], object], what: str, timeout: float = 60.0) -> None:
+        """Live on until ``holds()``. Raises AssertionError, naming ``what``, where that takes longer than ``timeout``."""
+        deadline = time.monotonic() + timeout
+        while not holds():
+            assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
+            self.turn()
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Publish ``jobs``; the broker's answers come while the producer is polled."""
@@ -91,43 +141,54 @@ class Life:
             heard = partial(self._heard, job)
             while True:
                 try:
-                    self._producer.produce(self._jobs_topic, job.value, job.key, on_delivery=heard, headers=list(job.headers))
+                    self._produce(job, heard)
                     break
                 except BufferError:
                     self._producer.poll(0.1)
 
-    def wait_quiet(self, timeout: float) -> bool:
+    def wait_quiet(self, timeout: float) -> str | None:
         """Wait until every job is committed and every outcome projected.
 
-        False where that takes longer than ``timeout`` seconds, or a member is in trouble: the evidence says what is missing.
+        Returns what is still to come where that takes longer than ``timeout`` seconds, or a member is in trouble, else None.
         """
         deadline = time.monotonic() + timeout
-        while not self._is_quiet():
+        while (left := self.unrest()) is not None:
             if time.monotonic() > deadline or self._fleet.troubles():
-                return False
+                return left
             waited = time.monotonic() + _LAG_LOOK
             while time.monotonic() < waited:
                 self._watch()
                 time.sleep(_TURN)
-        return True
+        return None
 
     def evidence(self) -> Evidence:
         """What is left of it now."""
         names = self._settings.names
         outcome_ends = self._topics.ends(names.outcomes)
+        commits = self._topics.commits(names.workers_group, [self._jobs_topic, *self._tiers])
         return Evidence(
             jobs_topic=self._jobs_topic,
             result_ttl_ms=int(self._settings.result_ttl * 1000),
             accepted=self.accepted,
-            outcomes=self._topics.records(names.outcomes),
+            outcomes=[*self.kept, *self.outcomes()],
             letters=self._topics.records(names.dead),
-            commits=self._topics.commits(names.workers_group, self._jobs_topic),
+            commits=commits[self._jobs_topic],
             results=self._results.everything(),
             job_ends=self._topics.ends(self._jobs_topic),
             outcome_ends=outcome_ends,
             positions=self._results.positions(list(outcome_ends)),
             sightings=self._sightings,
+            retries={
+                topic: RetryTopic(delay, self._topics.records(topic), commits[topic], self._topics.ends(topic))
+                for topic, delay in self._tiers.items()
+            },
+            deaths=self._fleet.deaths,
+            unreadable=self.unreadable,
         )
+
+    def outcomes(self) -> list[Record]:
+        """What the outcomes topic holds now."""
+        return self._topics.records(self._settings.names.outcomes)
 
     def _bursts(self, count: int, seconds: float) -> Iterator[tuple[float, int]]:
         """When to submit how many: between one and thousands at once, so that workers are idle, busy and full in turns."""
@@ -137,19 +198,39 @@ class Life:
             yield at, burst
             at += burst * seconds / count
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether every job and retry is committed, and every outcome projected."""
+        return self.unrest() is None
+
+    def unrest(self) -> str | None:
+        """What is still to come; None where nothing is."""
         names = self._settings.names
         try:
-            done = committed(self._admin, names.workers_group, self._jobs_topic)
+            done = committed(self._admin, names.workers_group)
+            for topic in (self._jobs_topic, *self._tiers):
+                for partition, end in self._topics.ends(topic).items():
+                    if done.get((topic, partition), 0) != end:
+                        return f"{topic}-{partition} is committed up to {done.get((topic, partition))} and ends at {end}"
             ends = self._topics.ends(names.outcomes)
             positions = self._results.positions(list(ends))
-        except (KafkaException, RedisError):
-            return False
-        read = all(done.get(partition, 0) == end for partition, end in self._topics.ends(self._jobs_topic).items())
-        return read and all(positions.get(partition, 0) == end for partition, end in ends.items())
+        except (KafkaException, RedisError) as error:
+            return str(error)
+        for partition, end in ends.items():
+            if positions.get(partition, 0) != end:
+                return f"{names.outcomes}-{partition} is projected up to {positions.get(partition)} and ends at {end}"
+        return None
+
+    def _make_producer(self, properties: Mapping[str, Any]) -> Producer:
+        return Producer({**self._quiet, "enable.idempotence": True, "partitioner": "murmur2_random", **properties})
+
+    def _produce(self, job: Job, heard: partial[None]) -> None:
+        # Its stubs know of no header without a value.
+        producer: Any = self._producer
+        producer.produce(self._jobs_topic, job.value, job.key, on_delivery=heard, headers=list(job.headers))
 
     def _watch(self) -> None:
         """Look at some results, as any reader may at any time."""
+        self.recoveries.look()
         if not self.accepted:
             return
         ids = [job.id for job in self._random.choices(self.accepted, k=_WATCHED)]

@@ -11,6 +11,8 @@ from penstock_schemas.ids import derived_id
 if TYPE_CHECKING:
     from tests.faults.jobs import Job
 
+    from penstock_schemas.headers import Header
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -38,11 +40,12 @@ class Record:
     time_ms: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[Header] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The workers' group committed ``offset`` (the next to read) of a partition of the jobs topic, at ``time_ms``."""
+    """The workers' group committed ``offset`` (the next to read) of a partition of one topic, at ``time_ms``."""
 
     partition: int
     offset: int
@@ -58,11 +61,23 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryTopic:
+    """What a retry topic holds. ``ends``: by partition, the offset after its last record; ``commits``: all that were made."""
+
+    delay: float
+    """Seconds that each of its records waits."""
+    records: Sequence[Record] = ()
+    commits: Sequence[Commit] = ()
+    ends: Mapping[int, int] = field(default_factory=dict[int, int])
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is left of a fleet's life.
 
-    ``commits`` are all that were ever made, in order. ``sightings``: by id, each result that a reader has seen at any time.
-    ``job_ends``, ``outcome_ends``: the offsets after the last record, by partition. ``positions``: the projectors', likewise.
+    ``commits`` are all that were ever made for the jobs topic, in order. ``sightings``: by id, each result that a reader has
+    seen at any time. ``job_ends``, ``outcome_ends``: the offsets after the last record, by partition. ``positions``: the
+    projectors', likewise. ``retries``: by topic.
     """
 
     jobs_topic: str
@@ -76,3 +91,9 @@ class Evidence:
     outcome_ends: Mapping[int, int]
     positions: Mapping[int, int]
     sightings: Mapping[str, Collection[bytes]] = field(default_factory=dict[str, Collection[bytes]])
+    retries: Mapping[str, RetryTopic] = field(default_factory=dict[str, RetryTopic])
+    deaths: int = 0
+    """Engines and workers that the test has killed, frozen or cut off: each may cost one innocent job a try, if that job was
+    just being run by itself."""
+    unreadable: Collection[tuple[int, int]] = ()
+    """Places (partition and offset) of jobs whose records the test has destroyed: those may end as a gap."""

@@ -6,38 +6,32 @@ wakes, comes back, or takes a place) is a step of the schedule too, and at its e
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from random import Random
 from typing import Final
 
+from tests.faults.deck import ENDS, Fault, Where
+
 WORKERS: Final = 3
 PROJECTORS: Final = 2
-_ENGINE_KILLS: Final = 2
-"""A job is given up after three engines that died on it, and who is run when we kill one is innocent: so two a worker."""
-
-
-class Fault(StrEnum):
-    """What is done to whom; the second half follows from the first."""
-
-    KILL = "kill"
-    """SIGKILL."""
-    DRAIN = "drain"
-    """SIGTERM."""
-    FREEZE = "freeze"
-    """SIGSTOP, for longer or shorter than the group waits for a member."""
-    KILL_ENGINE = "kill engine"
-    KILL_REDIS = "kill Redis"
-    FLUSH_REDIS = "flush Redis"
-
-    WAKE = "wake"
-    ADD = "add"
-    START_REDIS = "start Redis"
+_ENGINE_KILLS: Final = 1
+"""A job that was run alone when we killed its engine is innocent, and is given up the second time: so one a worker."""
+_LENGTHS: Final[Mapping[Fault, tuple[float, float]]] = {
+    Fault.KILL_KAFKA: (0.2, 2.0),
+    Fault.STOP_KAFKA: (1.0, 6.0),
+    Fault.FEW_IN_SYNC: (1.0, 5.0),
+    Fault.OLDER_REDIS: (1.0, 3.0),
+}
+"""How long faults last, in seconds, where that is not the usual."""
+_USUAL_LENGTH: Final = (0.3, 4.0)
+_PATIENCE: Final = 4
+"""So many turns it waits for what is left of the deck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``at`` is in seconds from the schedule's start; ``target`` a member's name, or empty for Redis."""
+    """``at`` is in seconds from the schedule's start; ``target`` a member's or a link's name, or empty."""
 
     at: float
     fault: Fault
@@ -45,22 +39,6 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.at:6.2f} s  {self.fault} {self.target}".rstrip()
-
-
-_DECK: Final = (
-    (Fault.KILL, "worker"),
-    (Fault.KILL, "worker"),
-    (Fault.DRAIN, "worker"),
-    (Fault.FREEZE, "worker"),
-    (Fault.KILL_ENGINE, "worker"),
-    (Fault.KILL_ENGINE, "worker"),
-    (Fault.ADD, "worker"),
-    (Fault.KILL, "projector"),
-    (Fault.DRAIN, "projector"),
-    (Fault.FREEZE, "projector"),
-    (Fault.KILL_REDIS, ""),
-    (Fault.FLUSH_REDIS, ""),
-)
 
 
 def is_worker(member: str) -> bool:
@@ -72,47 +50,63 @@ def first_members() -> list[str]:
     return [f"worker-{n}" for n in range(1, WORKERS + 1)] + [f"projector-{n}" for n in range(1, PROJECTORS + 1)]
 
 
-def make_schedule(seed: int, seconds: float, *, session: float, gap: float = 1.5) -> list[Step]:
-    """Faults over ``seconds``, ``gap`` seconds apart on average.
+def make_schedule(
+    seed: int, seconds: float, deck: Sequence[Fault], *, session: float, gap: float = 1.5, links: Sequence[str] = ()
+) -> list[Step]:
+    """Faults of ``deck`` over ``seconds``, ``gap`` seconds apart on average.
 
-    ``session`` is how long the group waits for a silent member, in seconds.
+    ``session`` is how long the group waits for a silent member, in seconds; ``links`` are the links that there are to Kafka.
     """
-    return _Maker(Random(seed), session).make(seconds, gap)
+    return _Maker(Random(seed), session, deck, links).make(seconds, gap)
 
 
 @dataclass(slots=True)
 class _Maker:
     random: Random
     session: float
+    deck: Sequence[Fault]
+    links: Sequence[str]
     members: list[str] = field(default_factory=first_members)
     made: dict[str, int] = field(default_factory=lambda: {"worker": WORKERS, "projector": PROJECTORS})
     away_until: dict[str, float] = field(default_factory=dict[str, float])
-    """Until when a member is frozen, or (under an empty name) Redis away."""
+    """Until when a member is frozen, or a service or link (by its name) away."""
     engine_kills: dict[str, int] = field(default_factory=dict[str, int])
+    once: set[Fault] = field(default_factory=set[Fault])
     steps: list[Step] = field(default_factory=list[Step])
 
     def make(self, seconds: float, gap: float) -> list[Step]:
-        deck: list[tuple[Fault, str]] = []
+        left: list[Fault] = []
+        blocked = 0
         now = self.random.uniform(0.2, gap)
         while now < seconds:
-            if not deck:
-                deck = self.random.sample(_DECK, len(_DECK))
-            card = next((card for card in deck if self._play(now, *card)), None)
-            if card is None:
-                deck = []  # nothing that is left can be done now
-            else:
-                deck.remove(card)
+            if not left:
+                left = self.random.sample(self.deck, len(self.deck))
+            fault = next((fault for fault in left if self._play(now, fault)), None)
+            if fault is not None:
+                left.remove(fault)
+                blocked = 0
+            elif (blocked := blocked + 1) > _PATIENCE:
+                left = []  # nothing that is left can be done, or not for long
             now += self.random.uniform(0.1, 2 * gap)
         return sorted(self.steps, key=lambda step: step.at)
 
-    def _play(self, now: float, fault: Fault, role: str) -> bool:
+    def _play(self, now: float, fault: Fault) -> bool:
         """Add the steps of one fault; False where it cannot be done now."""
-        if not role:
-            return self._redis(now, fault)
-        if fault is Fault.ADD:
+        match fault.where:
+            case Where.KAFKA | Where.REDIS:
+                return self._service(now, fault)
+            case Where.LINK:
+                return self._link(now, fault)
+            case Where.WORKER:
+                return self._member(now, fault, "worker")
+            case Where.PROJECTOR:
+                return self._member(now, fault, "projector")
+
+    def _member(self, now: float, fault: Fault, role: str) -> bool:
+        if fault is Fault.ADD_WORKER:
             if len(self._of(role)) > WORKERS:
                 return False
-            self._add(now, role)
+            self._add(now, role, fault)
             return True
         free = awake = [member for member in self._of(role) if self.away_until.get(member, 0) < now]
         if fault is Fault.KILL_ENGINE:
@@ -123,30 +117,47 @@ class _Maker:
         self.steps.append(Step(now, fault, target))
         if fault is Fault.KILL_ENGINE:
             self.engine_kills[target] = self.engine_kills.get(target, 0) + 1
-        elif fault is Fault.FREEZE:
-            until = now + self.session * self.random.choice((0.3, 1.6))
+        elif fault in ENDS:
+            until = now + self.session * (1.6 if fault in (Fault.FREEZE_WORKER, Fault.FREEZE_PROJECTOR) else 0.3)
             self.away_until[target] = until
-            self.steps.append(Step(until, Fault.WAKE, target))
+            self.steps.append(Step(until, ENDS[fault], target))
         else:
             self.members.remove(target)
             self._add(now + self.random.uniform(0.0, 2.0), role)
         return True
 
-    def _redis(self, now: float, fault: Fault) -> bool:
-        if self.away_until.get("", 0) >= now:
+    def _service(self, now: float, fault: Fault) -> bool:
+        name = fault.where.value
+        if self.away_until.get(name, 0) >= now or fault in self.once:
             return False
         self.steps.append(Step(now, fault))
-        if fault is Fault.KILL_REDIS:
-            self.away_until[""] = until = now + self.random.uniform(0.2, 3.0)
-            self.steps.append(Step(until, Fault.START_REDIS))
+        if fault is Fault.MORE_PARTITIONS:
+            self.once.add(fault)
+        if fault in ENDS:
+            self._end(now, fault, name, "")
         return True
 
-    def _add(self, at: float, role: str) -> None:
+    def _link(self, now: float, fault: Fault) -> bool:
+        free = [link for link in self.links if self.away_until.get(link, 0) < now]
+        if not free:
+            return False
+        target = self.random.choice(free)
+        self.steps.append(Step(now, fault, target))
+        if fault in ENDS:
+            self._end(now, fault, target, target)
+        return True
+
+    def _end(self, now: float, fault: Fault, name: str, target: str) -> None:
+        until = now + self.random.uniform(*_LENGTHS.get(fault, _USUAL_LENGTH))
+        self.away_until[name] = until
+        self.steps.append(Step(until, ENDS[fault], target))
+
+    def _add(self, at: float, role: str, fault: Fault = Fault.ADD) -> None:
         self.made[role] += 1
         name = f"{role}-{self.made[role]}"
         self.members.append(name)
         self.away_until[name] = at + 1.0  # it starts meanwhile
-        self.steps.append(Step(at, Fault.ADD, name))
+        self.steps.append(Step(at, fault, name))
 
     def _of(self, role: str) -> list[str]:
         return [member for member in self.members if member.startswith(role)]

@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
-import numpy as np
 import pytest
 from tests.faults.checker import Verdict
-from tests.faults.jobs import Expected, make_jobs
-from tests.faults.records import Accepted, Commit, Evidence, Record, Stored
+from tests.faults.good_life import RETRY, TOPIC, TTL_MS, good_life, letter, retry, told
+from tests.faults.jobs import Expected, Kind
+from tests.faults.records import Commit, Evidence, Record, Stored
 
-from penstock_schemas.errors import ErrorCode, JobError
-from penstock_schemas.outcomes import encode_failed
-from penstock_schemas.requests import Request, RequestedOutput
-from penstock_schemas.results import encode_succeeded
+from penstock_schemas.dead import build_gap_letter
+from penstock_schemas.errors import ErrorCode
 
-TOPIC = "t.jobs"
-TTL_MS = 60_000
-
-
-def told(job: Accepted, expected: Expected | None = None, *, generation: int = 0) -> bytes:
-    """The outcome that ``job`` should have, or another one."""
-    expected = expected or job.job.expected
-    place = f"{TOPIC}-{job.partition}-{job.offset}"
-    if expected.code is not None:
-        status: Literal["failed", "expired"] = "expired" if expected.status == "expired" else "failed"
-        error = JobError(expected.code, "no")
-        return encode_failed(id=job.id.encode(), status=status, error=error, origin=place, generation=generation)
-    request = Request("double", None, None, (), (RequestedOutput("y", None, None),), True, None, None, generation)
-    count = np.zeros(1, np.int64)
-    (value,) = encode_succeeded(
-        request,
-        model_name="double",
-        model_version="1",
-        ids=[job.id.encode()],
-        topic=TOPIC,
-        partitions=np.array([job.partition], np.int32),
-        offsets=np.array([job.offset], np.int64),
-        outputs={name: array[np.newaxis] for name, array in (expected.outputs or {}).items()},
-        queue_us=count,
-        decode_us=0,
-        batch_wait_us=count,
-        infer_us=0,
-        encode_us=lambda: 0,
-        batch_rows=1,
-    )
-    assert isinstance(value, bytes)
-    return value
-
-
-def good_life(jobs: int = 300) -> Evidence:
-    """One partition of everything; job ``n`` is answered at ``1000 + n`` ms, and committed every tenth job."""
-    accepted = [Accepted(job, 0, n, n) for n, job in enumerate(make_jobs(7, jobs))]
-    outcomes = [Record(0, n, 1000 + n, job.id.encode(), told(job)) for n, job in enumerate(accepted)]
-    results: dict[str, Stored] = {}
-    for record, job in zip(outcomes, accepted, strict=True):
-        results.setdefault(job.id, Stored(record.value or b"", record.time_ms + TTL_MS))
-    failed = [job for job in accepted if job.job.expected.status == "failed"]
-    letters = [Record(0, n, 500, job.id.encode(), job.job.value or b"") for n, job in enumerate(failed)]
-    end = len(accepted)
-    commits = [Commit(0, offset, 1000 + offset) for offset in range(10, end, 10)] + [Commit(0, end, 1000 + end)]
-    sightings = {job_id: {stored.value} for job_id, stored in results.items()}
-    ends = {0: end, 1: 0}
-    return Evidence(TOPIC, TTL_MS, accepted, outcomes, letters, commits, results, ends, ends, {0: end}, sightings)
+EXPIRED = Expected("expired", ErrorCode.DEADLINE_EXCEEDED)
 
 
 def promises(evidence: Evidence) -> set[str]:
@@ -75,6 +26,29 @@ def twice(evidence: Evidence, n: int, value: bytes) -> Evidence:
     end = len(evidence.outcomes)
     record = Record(0, end, 9000, evidence.accepted[n].id.encode(), value)
     return replace(evidence, outcomes=[*evidence.outcomes, record], outcome_ends={0: end + 1}, positions={0: end + 1})
+
+
+def without(evidence: Evidence, n: int) -> list[Record]:
+    """The outcomes without that of job ``n``."""
+    return [record for record in evidence.outcomes if record.value != told(evidence.accepted[n])]
+
+
+def retold(evidence: Evidence, n: int, value: bytes) -> Evidence:
+    """Another outcome for job ``n``, in the topic and in Redis."""
+    job = evidence.accepted[n]
+    outcomes = [replace(record, value=value) if record.value == told(job) else record for record in evidence.outcomes]
+    results = {**evidence.results, job.id: replace(evidence.results[job.id], value=value)}
+    return replace(evidence, outcomes=outcomes, results=results, sightings={})
+
+
+def of_kind(evidence: Evidence, kind: Kind) -> int:
+    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is kind)
+
+
+def with_retries(evidence: Evidence, records: list[Record]) -> Evidence:
+    """Other records in the retry topic, all of them read."""
+    held, end = evidence.retries[RETRY], len(records)
+    return replace(evidence, retries={RETRY: replace(held, records=records, commits=[Commit(0, end, 10**6)], ends={0: end})})
 
 
 def first_success(evidence: Evidence) -> int:
@@ -100,16 +74,14 @@ def test_a_repeated_outcome_is_counted_and_no_breach() -> None:
 def test_a_missing_outcome_is_found() -> None:
     evidence = good_life()
     n = first_success(evidence)
-    without = [record for record in evidence.outcomes if record.offset != n]
-    assert {"I1", "I5"} <= promises(replace(evidence, outcomes=without))
+    assert {"I1", "I5"} <= promises(replace(evidence, outcomes=without(evidence, n)))
 
 
 def test_a_missing_outcome_of_a_repeated_submission_is_found() -> None:
     evidence = good_life()
     ids = [job.id for job in evidence.accepted]
     n = next(n for n, job_id in enumerate(ids) if job_id in ids[:n])
-    without = [record for record in evidence.outcomes if record.offset != n]
-    assert promises(replace(evidence, outcomes=without)) == {"I1", "I5"}
+    assert promises(replace(evidence, outcomes=without(evidence, n))) == {"I1", "I5"}
 
 
 def test_a_wrong_answer_is_found() -> None:
@@ -117,10 +89,7 @@ def test_a_wrong_answer_is_found() -> None:
     n = first_success(evidence)
     job = evidence.accepted[n]
     wrong = {"y": (job.job.expected.outputs or {})["y"] + 1}
-    value = told(job, Expected("succeeded", outputs=wrong))
-    outcomes = [replace(record, value=value) if record.offset == n else record for record in evidence.outcomes]
-    results = {**evidence.results, job.id: replace(evidence.results[job.id], value=value)}
-    assert promises(replace(evidence, outcomes=outcomes, results=results, sightings={})) == {"I4"}
+    assert promises(retold(evidence, n, told(job, Expected("succeeded", outputs=wrong)))) == {"I4"}
 
 
 def test_contradictory_outcomes_are_found() -> None:
@@ -231,3 +200,98 @@ def test_outcomes_of_nothing_that_was_submitted_are_found() -> None:
 
 def test_what_is_no_outcome_is_found() -> None:
     assert "stray" in promises(twice(good_life(), 0, b"no outcome"))
+
+
+def test_a_letter_with_other_headers_is_found() -> None:
+    evidence = good_life()
+    other = replace(evidence.letters[0], headers=(*evidence.letters[0].headers, ("other", b"")))
+    assert promises(replace(evidence, letters=[other, *evidence.letters[1:]])) == {"letters"}
+
+
+def test_a_letter_of_another_failure_is_found() -> None:
+    evidence = good_life()
+    letters = [
+        replace(one, headers=tuple((k, b"engine_crash" if v == b"invalid_job" else v) for k, v in one.headers))
+        for one in evidence.letters
+    ]
+    assert promises(replace(evidence, letters=letters)) == {"letters"}
+
+
+def test_a_letter_of_a_job_that_succeeds_is_found() -> None:
+    evidence = good_life()
+    job = evidence.accepted[of_kind(evidence, Kind.ORDINARY)]
+    one_more = letter(job, len(evidence.letters), time_ms=500)
+    assert promises(replace(evidence, letters=[*evidence.letters, one_more])) == {"I4"}
+
+
+def test_a_gap_is_found_unless_the_test_made_it() -> None:
+    evidence = good_life()
+    n = of_kind(evidence, Kind.ORDINARY)
+    made = build_gap_letter(topic=TOPIC, partition=0, first=n, last=n, reason="torn", worker="w", time_ms=0)
+    gap = Record(0, len(evidence.letters), 500, None, b"", tuple(made.headers))
+    results = {job_id: stored for job_id, stored in evidence.results.items() if job_id != evidence.accepted[n].id}
+    lost = replace(evidence, outcomes=without(evidence, n), results=results, sightings={})
+    torn = replace(lost, letters=[*evidence.letters, gap])
+    assert promises(lost) == {"I1", "I5"}
+    assert promises(torn) == {"I1"}
+    assert not promises(replace(torn, unreadable=[(0, n)]))
+
+
+def test_a_job_that_was_given_up_too_soon_is_found() -> None:
+    evidence = good_life()
+    n = of_kind(evidence, Kind.NO_MEMORY)
+    assert promises(retold(evidence, n, told(evidence.accepted[n], attempts=3))) == {"I4"}
+
+
+def test_an_innocent_that_paid_a_try_is_found_unless_we_made_it_pay() -> None:
+    evidence = good_life()
+    n = of_kind(evidence, Kind.ORDINARY)
+    paid = retold(evidence, n, told(evidence.accepted[n], attempts=2))
+    assert promises(paid) == {"I4"}
+    assert not promises(replace(paid, deaths=1))
+
+
+def test_a_retry_before_it_is_due_is_found() -> None:
+    evidence = good_life()
+    slower = replace(evidence.retries[RETRY], delay=60.0)
+    assert promises(replace(evidence, retries={RETRY: slower})) == {"retries"}
+
+
+@pytest.mark.parametrize("change", [{"value": b"other"}, {"headers": ("other", b"")}])
+def test_a_retry_of_other_bytes_is_found(change: dict[str, Any]) -> None:
+    evidence = good_life()
+    first, *others = evidence.retries[RETRY].records
+    if "headers" in change:
+        change = {"headers": (*first.headers, change["headers"])}
+    assert promises(with_retries(evidence, [replace(first, **change), *others])) == {"retries"}
+
+
+def test_retries_left_unread_are_found() -> None:
+    evidence = good_life()
+    held = replace(evidence.retries[RETRY], commits=[])
+    assert promises(replace(evidence, retries={RETRY: held})) == {"I6"}
+
+
+def test_a_commit_past_an_unsettled_retry_is_found() -> None:
+    evidence = good_life()
+    held = evidence.retries[RETRY]
+    commits = [Commit(0, 1, held.records[0].time_ms), *held.commits]
+    assert promises(replace(evidence, retries={RETRY: replace(held, commits=commits)})) == {"I5"}
+
+
+def test_a_retry_of_nothing_that_was_submitted_is_found() -> None:
+    evidence = good_life()
+    records = evidence.retries[RETRY].records
+    stray = retry(replace(evidence.accepted[0], offset=99_999), len(records), 2, time_ms=900)
+    assert "stray" in promises(with_retries(evidence, [*records, stray]))
+
+
+def test_a_job_that_expired_before_its_deadline_is_found() -> None:
+    evidence = good_life()
+    n = of_kind(evidence, Kind.HURRIED)
+    hurried = evidence.accepted[n]
+    expired = retold(evidence, n, told(hurried, EXPIRED))
+    assert not promises(expired)
+    value = told(hurried, EXPIRED)
+    soon = [replace(one, time_ms=hurried.time_ms) if one.value == value else one for one in expired.outcomes]
+    assert "I4" in promises(replace(expired, outcomes=soon))

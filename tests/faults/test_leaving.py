@@ -10,7 +10,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from tests.support import eventually
 
+from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake
+from penstock_worker.intake.placing import Start
 from penstock_worker.project.consumer import OutcomeConsumer
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class _Owner:
     def __init__(self) -> None:
         self.held: set[Any] = set()
 
-    def assigned(self, partitions: Mapping[tuple[str, int], int | None], gaps: list[Any]) -> None:
+    def assigned(self, partitions: Mapping[tuple[str, int], Start]) -> None:
         self.held |= set(partitions)
 
     def revoking(self, partitions: list[tuple[str, int]]) -> None:
@@ -61,7 +63,7 @@ def test_an_idle_worker_leaves_at_once(settings: SettingsFactory, make_topics: M
     chosen = settings(**ONE_PARTITION)
     make_topics(chosen)
     owners = _Owner(), _Owner()
-    both = Intake(chosen, owners[0]), Intake(chosen, owners[1])
+    both = Intake(chosen, owners[0], BrokerClock()), Intake(chosen, owners[1], BrokerClock())
     for intake in both:
         intake.subscribe()
     turns = (lambda: both[0].poll(0.01, 1)), (lambda: both[1].poll(0.01, 1))

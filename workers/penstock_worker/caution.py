@@ -140,8 +140,9 @@ class Caution:
         if self._settling is not None:
             if self._settling.unsettled > 0:
                 return
-            self._settling = None
-            self._surroundings.commit_now()
+            ended, self._settling = self._settling, None
+            if not self._waiting or self._waiting[0].entry(0).partition != ended.partition:
+                self._surroundings.commit_now()  # else the next announcement does
         if self._waiting:
             self._begin(self._waiting[0])
         elif self._held:

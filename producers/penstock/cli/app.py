@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.common import Flags
+from penstock.cli.dead import dead_app
 from penstock.cli.exits import EXIT_CODES_HELP, told_errors
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Compare and make the fleet's topics.", epilog=EXIT_CODES_HELP, no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dead_app, name="dead")
 
 
 class Kafka(StrEnum):

@@ -75,6 +75,11 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def printable(line: str) -> str:
+    """A line without what would do something to a terminal: texts of jobs are anybody's."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line)
+
+
 def note(message: str) -> None:
     """Tell the person at the terminal something that is not the command's result."""
     typer.echo(message, err=True)

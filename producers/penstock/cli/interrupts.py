@@ -1,8 +1,9 @@
-"""Owns what signals do to a command that has started services: end it once, in good order, and faster at the second."""
+"""Owns what signals do to a command that must end in good order: one that has started services, or that works in steps."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -37,3 +38,40 @@ class Interrupts:
         if not self._shielded:
             self._shielded = True  # a second one must not tear apart what the first one set going
             raise Interrupted(number)
+
+
+class StopRequests:
+    """While open, the first signal makes `check` and `wait` raise Interrupted; a second raises at once, wherever that is.
+
+    For work in steps, each of which is done or not done: nothing is torn apart in the middle of one.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._asked = threading.Event()
+        self._number = 0
+
+    def check(self) -> None:
+        """Raise Interrupted where a signal has asked for the end."""
+        if self._asked.is_set():
+            raise Interrupted(self._number)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, but for a signal. Raises as `check`."""
+        self._asked.wait(seconds)
+        self.check()
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._asked.is_set():
+            raise Interrupted(number)
+        self._number = number
+        self._asked.set()

@@ -30,7 +30,8 @@ class ApacheKafka:
     """One Kafka node (broker and controller) that listens on the loopback interface and lives in ``data_dir``.
 
     ``port`` 0: any free one, kept across restarts of this object. ``heap``: the JVM's -Xmx. ``config``: broker properties
-    over ours. What is in ``data_dir`` already is kept. The JVM ends when this process does, however it ends.
+    over ours. ``cluster_id``: what nodes of one cluster share (22 characters of base64); unset: one of its own. What is in
+    ``data_dir`` already is kept. The JVM ends when this process does, however it ends.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ApacheKafka:
         port: int = 0,
         heap: str = "512m",
         config: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         guard: Guard | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -48,6 +50,7 @@ class ApacheKafka:
         self._port = port
         self._heap = heap
         self._config = dict(config or {})
+        self._cluster_id = cluster_id or new_cluster_id()
         self._guard = guard
         self._say = say
         self._process: ManagedProcess | None = None
@@ -120,10 +123,9 @@ class ApacheKafka:
         self._process.wait_until(lambda: is_listening(port) and _answers(f"127.0.0.1:{port}"), _START_TIMEOUT)
 
     def _format(self, jars: Path, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         quick = ["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         argv = self._java_argv(
-            jars, quick, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"
+            jars, quick, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", f"--config={properties}"
         )
         tool = ManagedProcess("Kafka's StorageTool", argv, log=self.log_file, guard=self._guard)
         try:
@@ -164,6 +166,11 @@ class ApacheKafka:
             "broker.heartbeat.interval.ms": "500",
             **self._config,
         }
+
+
+def new_cluster_id() -> str:
+    """An id as Kafka's own tools make them: a random UUID in 22 characters of base64."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _tail(process: ManagedProcess | None) -> str:

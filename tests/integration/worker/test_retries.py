@@ -9,8 +9,8 @@ from tests.backends.numpy_models import KILLS_WORKER, NO_MEMORY, write_model
 from tests.integration.worker.fleet import HERE, Fleet, MakeFleet, Tail, WorkerProcess, job, letter_headers, names
 from tests.support import eventually
 
-from penstock_schemas.dead import own_headers, parse_letter
-from penstock_schemas.retries import is_probe, parse_tries
+from penstock_schemas.dead import parse_letter
+from penstock_schemas.retries import is_probe, own_headers, parse_tries
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

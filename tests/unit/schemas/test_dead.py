@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from penstock_schemas.dead import build_gap_letter, build_letter, build_redriven, own_headers, parse_letter
+from penstock_schemas.dead import build_gap_letter, build_letter, build_redriven, parse_letter
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.headers import Header
-from penstock_schemas.retries import Tries
+from penstock_schemas.retries import Tries, own_headers
 
 ERROR = JobError(ErrorCode.MODEL_ERROR, "the model refused it: é")
 FACTS: dict[str, Any] = {

@@ -53,6 +53,14 @@ class _Partition:
     takeovers: int = 0
     """How many owners in a row have ended at :attr:`position` without a word; 0 once it has moved."""
 
+    def advance(self) -> None:
+        """Move the position past what is settled without a hole."""
+        entries = self.entries
+        if entries and entries[0].unsettled <= 0:
+            self.takeovers = 0
+            while entries and entries[0].unsettled <= 0:
+                self.position = entries.popleft().next_offset
+
     def mark(self, position: int) -> Mark:
         return Mark(position, self.takeovers, max(position, self.expected or 0))
 
@@ -104,11 +112,7 @@ class Ledger:
         """The positions that moved since they were last handed out here."""
         moved: dict[TopicPartition, Mark] = {}
         for partition, held in self._partitions.items():
-            entries = held.entries
-            if entries and entries[0].unsettled <= 0:
-                held.takeovers = 0
-                while entries and entries[0].unsettled <= 0:
-                    held.position = entries.popleft().next_offset
+            held.advance()
             if held.position is not None and held.position != held.told:
                 held.told = held.position
                 moved[partition] = held.mark(held.position)
@@ -116,11 +120,14 @@ class Ledger:
 
     def marks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Mark]:
         """Where ``partitions`` stand, moved or not: for the last commit before they are let go."""
-        self.committable()
-        known = ((partition, self._partitions.get(partition)) for partition in partitions)
-        return {
-            partition: held.mark(held.position) for partition, held in known if held is not None and held.position is not None
-        }
+        marks: dict[TopicPartition, Mark] = {}
+        for partition in partitions:
+            held = self._partitions.get(partition)
+            if held is not None:
+                held.advance()
+                if held.position is not None:
+                    marks[partition] = held.mark(held.position)
+        return marks
 
     def recommit(self) -> None:
         """Hand every position out once more: a commit has failed."""

@@ -100,11 +100,12 @@ class Publisher:
         """Give a failed job its next try, or end it."""
         tries = self._letters.tries(delivery, index, failure)
         code = ErrorCode(failure.code)
+        resting = code in FAULTS and self._breaker.resting(failure.model)  # then it is not the job's fault
         again = self._policy.decide(
-            ErrorCode.MODEL_UNAVAILABLE if code in FAULTS and self._breaker.resting(failure.model) else code,
+            ErrorCode.MODEL_UNAVAILABLE if resting else code,
             tries,
             failure.model,
-            kill=kill,
+            kill=kill and not resting,
             deadline_ms=deadline_of(tries, failure.timeout_us),
             now_ms=self._now_ms(),
         )

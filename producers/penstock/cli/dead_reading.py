@@ -1,0 +1,234 @@
+"""Owns `penstock dead list`, `show`, `stats`, `export` and `log`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import typer
+
+from penstock.cli.common import Flags, note, printable, read_settings
+from penstock.cli.exits import CommandError, ExitCode
+from penstock.dead.bodies import BodyUnreadable, body_lines, split_body
+from penstock.dead.export import letter_line, write_file, write_folder, write_lines
+from penstock.dead.histogram import Histogram, counted
+from penstock.dead.letters import Audit, DeadLetter, read_audit, read_record
+from penstock.dead.marks import REDRIVEN, SEEN, Marks
+from penstock.dead.reading import DeadTopic, NoDeadTopic
+from penstock_schemas.headers import Header
+from penstock_schemas.text import shorten
+
+if TYPE_CHECKING:
+    from penstock.dead.filters import Filter
+
+MOST_SHOWN: Final = 100
+"""Most letters that `show` keeps of one job."""
+_HEAD: Final = ("TIME", "CODE", "MODEL", "ID", "IDENTITY", "ERROR")
+_WIDTHS: Final = (20, 17, 12, 32, 28)
+_NOTHING: Final = "no letter matches"
+
+
+def list_letters(flags: Flags, chosen: Filter, *, limit: int | None, as_json: bool) -> None:
+    """Print a line for each letter. Raises CommandError (3) where there is none."""
+    with opened(flags) as topic:
+        count = 0
+        for letter in islice(letters_once(topic, chosen), limit):
+            if not count and not as_json:
+                typer.echo(_styled(_columns(_HEAD)))
+            count += 1
+            typer.echo(orjson.dumps(letter.document()).decode() if as_json else _columns(_cells(letter)))
+    if not count:
+        raise CommandError(ExitCode.NOT_THERE, _NOTHING)
+
+
+def count_letters(flags: Flags, chosen: Filter, *, as_json: bool) -> None:
+    """Print the histogram. Raises CommandError (3) where no letter matches."""
+    histogram = Histogram()
+    with opened(flags) as topic:
+        for letter in letters_once(topic, chosen):
+            histogram.add(letter)
+    if as_json:
+        typer.echo(orjson.dumps(histogram.document()).decode())
+    elif histogram.letters:
+        typer.echo("\n".join(map(printable, histogram.lines())))
+    if not histogram.letters:
+        raise CommandError(ExitCode.NOT_THERE, _NOTHING)
+
+
+def export_letters(flags: Flags, chosen: Filter, output: str, *, limit: int | None) -> None:
+    """Write letters where ``output`` says. Raises CommandError: 3 where there is none, 2 where it cannot be written."""
+    path = Path(output)
+    with opened(flags) as topic:
+        letters = islice(letters_once(topic, chosen), limit)
+        try:
+            if output == "-":
+                count = write_lines(letters, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            elif output.endswith("/") or path.is_dir():
+                count = write_folder(letters, path)
+            else:
+                count = write_file(letters, path)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandError(ExitCode.WRONG_USE, f"--output {output}: {error.strerror or error}") from error
+    if not count:
+        raise CommandError(ExitCode.NOT_THERE, _NOTHING)
+    note(f"{counted(count, 'letter')} written" if output == "-" else f"{counted(count, 'letter')} written to {output}")
+
+
+def list_redrives(flags: Flags, chosen: Filter, *, limit: int | None, as_json: bool) -> None:
+    """Print a line for each redrive of a letter. Raises CommandError (3) where there is none."""
+    count = 0
+    with opened(flags) as topic:
+        for audit in islice(_audits(topic, chosen), limit):
+            if not count and not as_json:
+                typer.echo(_styled(f"{'TIME':<24}  {'BY':<24}  {'GENERATION':>10}  IDENTITY"))
+            count += 1
+            line = f"{audit.time:<24}  {audit.by or '':<24}  {audit.generation or '':>10}  {audit.identity}"
+            typer.echo(orjson.dumps(audit.document()).decode() if as_json else printable(line))
+    if not count:
+        raise CommandError(ExitCode.NOT_THERE, "no letter was redriven")
+
+
+def show_letters(flags: Flags, name: str, *, raw: bool, as_json: bool) -> None:
+    """Print all about the letters of a job, or of one identity. Raises CommandError (3) where there is none."""
+    with opened(flags) as topic:
+        found, audits = _find(topic, name)
+    if not found:
+        raise CommandError(ExitCode.NOT_THERE, f"there is no letter of a job {name}, nor one of that identity")
+    if raw:
+        _write_raw(list(found.values()), name)
+        return
+    for number, letter in enumerate(found.values()):
+        mine = [audit for audit in audits if audit.identity == letter.identity]
+        if as_json:
+            line: dict[str, Any] = orjson.loads(letter_line(letter))
+            typer.echo(orjson.dumps({**line, "redriven": [audit.document() for audit in mine]}).decode())
+        else:
+            typer.echo("\n" * bool(number) + "\n".join(map(printable, _described(letter, mine))))
+
+
+@contextmanager
+def opened(flags: Flags) -> Generator[DeadTopic]:
+    """The dead-letter topic that the flags mean. Raises CommandError (3) where it is not there."""
+    try:
+        with DeadTopic(read_settings(flags)) as topic:
+            yield topic
+            note_withheld(topic)
+    except NoDeadTopic as error:
+        raise CommandError(ExitCode.NOT_THERE, str(error)) from error
+
+
+def note_withheld(topic: DeadTopic) -> None:
+    """Say so where not all could be read."""
+    if topic.withheld:
+        note(f"{counted(topic.withheld, 'record')} cannot be read yet: a redrive is under way, or was killed just now")
+
+
+def letters_once(topic: DeadTopic, chosen: Filter) -> Iterator[DeadLetter]:
+    """The letters chosen, each once: what a redelivered job has written twice is one letter."""
+    marks = Marks()
+    if chosen.redriven is not None:
+        topic.mark_redriven(marks, chosen.since_ms)
+    for letter in topic.letters(chosen):
+        if chosen.redriven is not None and bool(marks.of(letter.job) & REDRIVEN) is not chosen.redriven:
+            continue
+        if marks.put(letter.identity, SEEN):
+            yield letter
+
+
+def _audits(topic: DeadTopic, chosen: Filter) -> Iterator[Audit]:
+    for record in topic.records(chosen.since_ms):
+        audit = read_audit(record)
+        if audit is not None and (chosen.until_ms is None or audit.timestamp_ms < chosen.until_ms):
+            yield audit
+
+
+def _find(topic: DeadTopic, name: str) -> tuple[dict[str, DeadLetter], list[Audit]]:
+    """Letters by identity, the latest MOST_SHOWN, and the records of their redrives (which follow them in their partition)."""
+    found: dict[str, DeadLetter] = {}
+    audits: list[Audit] = []
+    for record in topic.records():
+        one = read_record(record)
+        if isinstance(one, Audit):
+            if one.identity in found:
+                audits.append(one)
+        elif name in (one.id, one.identity, one.facts.origin):
+            found.setdefault(one.identity, one)
+            if len(found) > MOST_SHOWN:
+                del found[next(iter(found))]
+    return found, audits
+
+
+def _write_raw(letters: list[DeadLetter], name: str) -> None:
+    if len(letters) > 1:
+        which = ", ".join(letter.identity for letter in letters)
+        raise CommandError(ExitCode.WRONG_USE, f"there are {len(letters)} letters of {name}: name one of {which}")
+    if not letters[0].has_body:
+        raise CommandError(ExitCode.NOT_THERE, f"the letter of {name} holds no body")
+    sys.stdout.buffer.write(letters[0].body or b"")
+    sys.stdout.buffer.flush()
+
+
+def _cells(letter: DeadLetter) -> tuple[str, ...]:
+    facts = letter.facts
+    time = str(letter.document()["time"])[:19] + "Z"
+    return time, letter.code, facts.model or "-", letter.id or "-", letter.identity, facts.error or ""
+
+
+def _columns(cells: tuple[str, ...]) -> str:
+    """One line; on a terminal it is cut to its width, so that each letter takes one."""
+    line = printable("  ".join([*(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)), cells[-1]]))
+    return line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line
+
+
+def _styled(head: str) -> str:
+    return typer.style(head, bold=True) if sys.stdout.isatty() else head
+
+
+def _described(letter: DeadLetter, audits: list[Audit]) -> list[str]:
+    document = letter.document()
+    failures, evidence = document.pop("failures", []), document.pop("evidence", None)
+    lines = [f"{key.replace('_', ' '):<20}{value}" for key, value in document.items()]
+    if failures:
+        lines.append("failed tries")
+        lines += [f"  {_failure(failure)}" for failure in failures]
+    if evidence:
+        lines += ["evidence", *(f"  {line}" for line in str(evidence).splitlines())]
+    if letter.own:
+        lines += ["the job's own headers", *(f"  {_header(header)}" for header in letter.own)]
+    if not letter.is_gap:
+        lines += ["body", *(f"  {line}" for line in _body(letter))]
+    if audits:
+        lines.append("redriven")
+        lines += [f"  {audit.time} by {audit.by}, as generation {audit.generation}" for audit in audits]
+    return lines
+
+
+def _failure(failure: dict[str, Any]) -> str:
+    served = " ".join(str(failure[key]) for key in ("model", "version") if failure.get(key))
+    where = ", ".join(part for part in (served, str(failure.get("worker") or "")) if part)
+    return f"{failure.get('time')}  attempt {failure.get('attempt')}  {failure.get('code')}  ({where})  {failure.get('error')}"
+
+
+def _header(header: Header) -> str:
+    name, value = header
+    return f"{name}: {'null' if value is None else shorten(value, 200)}"
+
+
+def _body(letter: DeadLetter) -> list[str]:
+    if not letter.has_body:
+        return [f"not kept: it had {letter.size:,} bytes, SHA-256 {letter.facts.digest}"]
+    if letter.body is None:
+        return ["the record had no value (null)"]
+    try:
+        return body_lines(split_body(letter.body, letter.own))
+    except BodyUnreadable as error:
+        return [f"{len(letter.body):,} bytes; {error}", shorten(letter.body, 400)]

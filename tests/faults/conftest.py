@@ -1,0 +1,58 @@
+"""Owns the fixtures of the fault tests: services of a fleet's own, and settings that point at them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from tests.faults.run import SESSION, options
+from tests.faults.site import Site
+from tests.support import MakeTopics, SettingsFactory, missing
+
+from penstock.local import LocalMissing
+from penstock_schemas.settings import Settings
+
+
+class SiteFactory(Protocol):
+    """``own_site(name)``: started services of one fleet's own."""
+
+    def __call__(self, name: str = "site", **options: Any) -> Site: ...
+
+
+class SiteSettings(Protocol):
+    """``site_settings(site, worker={"window": 2})``: settings of this test's fleet on ``site``, its topics made."""
+
+    def __call__(self, site: Site, **sections: Any) -> Settings: ...
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Iterator[SiteFactory]:
+    with ExitStack() as stack:
+
+        def make(name: str = "site", **chosen: Any) -> Site:
+            try:
+                return stack.enter_context(Site(tmp_path / name, **chosen))
+            except LocalMissing as error:
+                missing(str(error))
+
+        yield make
+    for kept in tmp_path.glob("*/kafka"):
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+@pytest.fixture
+def site_settings(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> SiteSettings:
+    def make(site: Site, **sections: Any) -> Settings:
+        usual = options(tmp_path, bootstrap_servers=site.kafka.bootstrap, session_timeout=SESSION)
+        usual["redis"] = {"url": site.redis.url, "timeout": 1.0}
+        for name, section in sections.items():
+            usual[name] = usual.get(name, {}) | section
+        chosen = settings(**usual)
+        make_topics(chosen)
+        return chosen
+
+    return make

@@ -1,0 +1,103 @@
+"""Owns the way every fault test goes: a fleet, its life, the verdict, and the trials that are recorded of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.backends.numpy_models import write_model
+from tests.faults.checker import Verdict
+from tests.faults.jobs import ATTEMPTS, MODEL, Job
+from tests.faults.life import Life
+from tests.faults.trials import Trial, commit, record
+
+from penstock_schemas.settings import MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.harness import Fleet
+    from tests.faults.schedule import Step
+
+SOAK: Final = os.environ.get("SOAK") == "1"
+SEED: Final = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
+TRIALS: Final = int(os.environ.get("FAULTS_TRIALS") or 60)
+"""Clean trials of each fault that a soak goes on for."""
+SESSION: Final = 3.0
+"""How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
+QUIET_WITHIN: Final = 90.0
+
+
+def options(folder: Path, **kafka: Any) -> dict[str, Any]:
+    """Settings under which much is in flight at any moment: small deliveries, small batches, a model that takes its time.
+
+    Retries come soon, so that a short life holds many; and no model rests because all that is left of a life are jobs that
+    fail.
+    """
+    marks = folder / "marks"
+    marks.mkdir(exist_ok=True)
+    path = write_model(folder / "model", batch_seconds=0.08, marks=marks)
+    model = {"path": str(path), "max_batch_rows": 16, "timeout": 4.0}
+    return {
+        "kafka": kafka,
+        "topics": {"job_partitions": 6, "outcome_partitions": 4},
+        "retry": {"tiers": ["1s", "2s"], "attempts": ATTEMPTS, "model_grace": 2.5, "breaker_failures": 10**6},
+        "worker": {
+            "backend": "numpy_models",
+            "devices": "cpu",
+            "window": 2,
+            "delivery_records": 256,
+            "revoke_grace": 2.0,
+            "engine_memory": 250 * MIB,
+        },
+        "models": {MODEL: model},
+    }
+
+
+def live(
+    fleet: Fleet,
+    members: Iterable[str],
+    steps: Sequence[Step],
+    *,
+    jobs: Iterator[Job],
+    count: int,
+    seconds: float,
+    seed: int = SEED,
+    quiet_within: float = QUIET_WITHIN,
+    besides: Callable[[], None] = lambda: None,
+) -> Verdict:
+    """One fleet's life, from ``members`` that are there first to a drain of all; fails where a promise was broken.
+
+    ``besides`` is called when the jobs are submitted and the steps done, before all has to come to rest.
+    """
+    members = list(members)
+    fleet.say(f"seed {seed}: {count} jobs over {seconds:g} s")
+    with Life(fleet, seed) as life:
+        for name in members:
+            if name not in fleet.members:
+                fleet.add(name)
+        life.wait_ready(members)
+        life.live(jobs, count, steps, seconds)
+        besides()
+        return conclude(fleet, life, seed=seed, quiet_within=quiet_within)
+
+
+def conclude(fleet: Fleet, life: Life, *, seed: int = SEED, quiet_within: float = QUIET_WITHIN) -> Verdict:
+    """Let a life come to rest and end, judge it, and record its trials; fails where a promise was broken."""
+    left = life.wait_quiet(quiet_within)
+    troubles = fleet.drain_all()
+    verdict = Verdict(life.evidence())
+    report = "\n".join([f"seed {seed}: {verdict}", *life.refused[:5], *troubles])
+    if left is not None:
+        report += f"\nnot at rest within {quiet_within:g} s: {left}"
+    clean = left is None and not verdict.breaches and not troubles and not life.refused
+    fleet.say(report)
+    tested = commit()
+    breaches = tuple(f"{breach.promise}: {breach.what}" for breach in verdict.breaches[:20])
+    record(
+        Trial(trial.fault, seed, tested, clean, verdict.accepted, trial.seconds, breaches) for trial in life.recoveries.trials
+    )
+    assert clean, report
+    return verdict

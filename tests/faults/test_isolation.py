@@ -1,0 +1,135 @@
+"""Jobs that crash, hang or exhaust what runs them cost their own tries, and nobody else's."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from tests.backends.numpy_models import write_model
+from tests.faults.harness import Fleet
+from tests.faults.jobs import TRIED, Kind, make_jobs
+from tests.faults.life import Life
+from tests.faults.run import SEED, SESSION, SOAK, TRIALS, conclude, live, options
+from tests.faults.schedule import first_members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.jobs import Job
+    from tests.support import MakeTopics, SettingsFactory
+
+ROUGH: Final = (Kind.CRASHES, Kind.HANGS, Kind.EATS, Kind.FLAKY)
+NAMES: Final = {
+    Kind.CRASHES: "row that crashes its engine",
+    Kind.HANGS: "row that hangs its engine",
+    Kind.EATS: "row that eats its engine's memory",
+    Kind.FLAKY: "row that crashes its engine once",
+    Kind.KILLS_WORKER: "row that takes its whole worker with it",
+}
+"""How they stand in the table of trials."""
+
+
+def rough(kind: Kind, number: int = 0) -> Iterator[Job]:
+    """One job of ``kind``; another one for each ``number``."""
+    return islice(make_jobs(SEED + number, number + 1, {kind: 1}, repeated=0.0), number, number + 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(10_800 if SOAK else 200)
+def test_rough_jobs_among_others_cost_their_own_tries_alone(
+    settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    chosen = settings(**options(tmp_path))
+    make_topics(chosen)
+    rounds = TRIALS if SOAK else 1
+    others = make_jobs(SEED, 10**7, TRIED)
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
+        members = first_members()
+        for name in members:
+            fleet.add(name)
+        life.wait_ready(members)
+        for number in range(rounds):
+            for kind in ROUGH:
+                life.submit(chain(islice(others, 300), rough(kind, number), islice(others, 100)))
+                life.flush()
+                life.recoveries.add(NAMES[kind], life.accepted)
+                life.until(lambda: life.recoveries.over, f"the jobs beside {kind} have their results")
+        conclude(fleet, life)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(10_800 if SOAK else 200)
+def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
+    settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    usual = options(tmp_path)
+    chosen = settings(**usual | {"kafka": {"session_timeout": 6.0}})
+    make_topics(chosen)
+    others = make_jobs(SEED, 10**7)
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
+        members = first_members()
+        for name in members:
+            fleet.add(name, dies_at="by its job")
+        life.wait_ready(members)
+        for number in range(TRIALS if SOAK else 1):
+            life.submit(chain(islice(others, 150), rough(Kind.KILLS_WORKER, number), islice(others, 150)))
+            life.recoveries.add(NAMES[Kind.KILLS_WORKER], life.accepted)
+            fleet.deaths += 4  # it may be anybody who was run alone meanwhile
+            life.live_while(lambda: not life.recoveries.over, iter(()), rate=0, besides=lambda: again(fleet))
+        life.live_while(lambda: not life.is_quiet(), iter(()), rate=0, besides=lambda: again(fleet))
+        verdict = conclude(fleet, life)
+    ends = {told.outcome.attempts for told in verdict.account.told if told.outcome.id.startswith(Kind.KILLS_WORKER)}
+    assert ends <= {1, 2, 3, 4}
+
+
+def again(fleet: Fleet) -> None:
+    """Start each worker that its job has ended again, as an orchestrator would."""
+    for member in list(fleet.members.values()):
+        if member.fell():
+            fleet.say(f"{member.name} was ended")
+            fleet.add(f"worker-{len(fleet.members) + 10}", dies_at="by its job")
+
+
+@pytest.mark.timeout(200)
+def test_a_model_that_fails_everything_rests_and_others_go_on(
+    settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    failing = tmp_path / "failing"
+    usual = options(tmp_path, session_timeout=SESSION)
+    usual["retry"] |= {"breaker_failures": 20, "breaker_seconds": 0.5}
+    other = write_model(tmp_path / "other", fails=failing)
+    usual["models"]["other"] = {"path": str(other), "max_batch_rows": 16}
+    chosen = settings(**usual)
+    make_topics(chosen)
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
+        members = ["worker-1", "projector-1"]
+        for name in members:
+            fleet.add(name)
+        life.wait_ready(members)
+        failing.touch()
+        life.submit(make_jobs(SEED, 200, {Kind.OTHER: 1, Kind.ORDINARY: 1}))
+        life.until(lambda: "every job of a model fails" in fleet.members["worker-1"].log.read_text(), "the model rests")
+        failing.unlink()
+        conclude(fleet, life)
+
+
+@pytest.mark.timeout(300)
+def test_four_bad_jobs_among_ten_thousand(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
+    """The issue's own words: one that segfaults, one that hangs, one that eats memory and one of garbage."""
+    usual = options(tmp_path)
+    usual["models"]["double"] |= {"path": str(write_model(tmp_path / "quick", marks=tmp_path / "marks")), "max_batch_rows": 256}
+    chosen = settings(**usual)
+    make_topics(chosen)
+    good = make_jobs(SEED, 10_000, {Kind.ORDINARY: 1}, repeated=0.0)
+    bad = chain.from_iterable(rough(kind) for kind in (Kind.CRASHES, Kind.HANGS, Kind.EATS, Kind.GARBAGE))
+    jobs = chain(islice(good, 5_000), bad, good)
+    members = first_members()
+    with Fleet(chosen, tmp_path) as fleet:
+        verdict = live(fleet, members, [], jobs=jobs, count=10_004, seconds=4.0)
+        assert all(not member.killed for member in fleet.members.values())
+    assert sum(told.outcome.status == "succeeded" for told in verdict.account.told) - verdict.repeated == 10_000
+    letters = {str(letter.facts.error_code): letter for letter in verdict.account.letters}
+    assert sorted(letters) == ["engine_crash", "engine_timeout", "invalid_job", "out_of_memory"]
+    assert len(verdict.account.letters) == 4

@@ -1,0 +1,33 @@
+"""Redis may be killed, emptied, older than it was, hung, full, read-only or far away: the fleet waits, and heals what it held.
+
+``FAULTS_SEED=… make test-faults`` has the same jobs and the same faults again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.faults.deck import REDIS
+from tests.faults.harness import Fleet
+from tests.faults.jobs import make_jobs
+from tests.faults.run import SESSION, SOAK, live
+from tests.faults.schedule import first_members, make_schedule
+from tests.faults.soak import lives
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.conftest import SiteFactory, SiteSettings
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(14_400 if SOAK else 200)
+def test_promises_hold_whatever_becomes_of_redis(own_site: SiteFactory, site_settings: SiteSettings, tmp_path: Path) -> None:
+    for seed in lives(REDIS):
+        count, seconds = (40_000, 180.0) if SOAK else (6_000, 25.0)
+        site = own_site(f"site-{seed}")
+        schedule = make_schedule(seed, seconds, REDIS, session=SESSION)
+        with Fleet(site_settings(site), tmp_path, site=site) as fleet:
+            jobs = make_jobs(seed, count)
+            live(fleet, first_members(), schedule, jobs=jobs, count=count, seconds=seconds, seed=seed)

@@ -1,0 +1,49 @@
+"""Trials are recorded, counted and put into the page as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.faults.table import BEGIN, END, put, table
+from tests.faults.trials import Trial, lacking, read, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRIALS = [
+    Trial("Redis flushed", 1, "abc", clean=True, jobs=1000, recovery=0.5),
+    Trial("Redis flushed", 1, "abc", clean=True, jobs=1000, recovery=1.5),
+    Trial("Redis flushed", 2, "abd", clean=False, jobs=500, recovery=9.0, breaches=("I1: gone",)),
+    Trial("engine killed", 2, "abd", clean=True, jobs=500),
+]
+
+
+def test_what_is_recorded_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "trials"
+    record(TRIALS[:2], str(path))
+    record(TRIALS[2:], str(path))
+    assert [(trial.fault, trial.clean, trial.recovery) for trial in read(path)] == [
+        (trial.fault, trial.clean, trial.recovery) for trial in TRIALS
+    ]
+    assert read(tmp_path / "none") == []
+
+
+def test_only_clean_trials_count() -> None:
+    assert lacking(["Redis flushed", "engine killed", "other"], 2, TRIALS) == {"engine killed": 1, "other": 2}
+
+
+def test_the_table_tells_each_fault() -> None:
+    lines = table(TRIALS).splitlines()
+    assert "| Redis flushed | 3 | 2 | 1,500 | 1.0 s | 1.5 s | abc, abd |" in lines
+    assert "| engine killed | 1 | 1 | 500 |  |  | abd |" in lines
+    assert lines[-1] == "4 trials, 3 of them clean."
+
+
+def test_the_table_takes_its_own_place_alone() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    once = put(page, "new")
+    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert put(once, "new") == once
+    with pytest.raises(ValueError, match="must hold"):
+        put("a page without marks", "new")

@@ -1,0 +1,64 @@
+"""How long the jobs of a killed worker wait for another one: measured with the settings that a fleet has by default."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from tests.faults.harness import Fleet
+from tests.faults.jobs import Kind, make_jobs
+from tests.faults.life import Life
+from tests.faults.run import SEED, SOAK, TRIALS, conclude, options
+from tests.faults.trials import Trial, commit, record
+
+from penstock_schemas.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support import MakeTopics, SettingsFactory
+
+NAME: Final = "one of three workers killed, default session"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200 if SOAK else 200)
+def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
+    usual = options(tmp_path, session_timeout=KafkaSettings().session_timeout)
+    chosen = settings(**usual)
+    make_topics(chosen)
+    jobs = make_jobs(SEED, 10**7, {Kind.ORDINARY: 1})
+    killed: list[float] = []
+    members = ["worker-1", "worker-2", "worker-3", "projector-1"]
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
+        for name in members:
+            fleet.add(name)
+        life.wait_ready(members)
+        for number in range(TRIALS if SOAK else 1):
+            second = time.monotonic() + 1.0
+            life.live_while(partial(_before, second), jobs, rate=600, besides=lambda: None)
+            victim = fleet.members[f"worker-{number + 1}"]
+            killed.append(time.time() * 1000)
+            victim.killed = True
+            victim.process.kill()
+            fleet.deaths += 1
+            life.recoveries.add(NAME, life.accepted)
+            life.until(lambda: life.recoveries.over, "the killed worker's jobs are done")
+            fleet.add(f"worker-{number + 4}")
+            life.wait_ready([f"worker-{number + 4}"])
+        verdict = conclude(fleet, life)
+    tested = commit()
+    for at in killed:
+        before = {(job.partition, job.offset) for job in life.accepted if job.time_ms < at}
+        firsts = [
+            min(one.record.time_ms for one in many) for place, many in verdict.account.by_place.items() if place in before
+        ]
+        seconds = (max(firsts) - at) / 1000
+        fleet.say(f"the last job of the killed worker had its outcome after {seconds:.1f} s")
+        record([Trial(f"{NAME}: last outcome", SEED, tested, clean=True, jobs=verdict.accepted, recovery=seconds)])
+
+
+def _before(end: float) -> bool:
+    return time.monotonic() < end

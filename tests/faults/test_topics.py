@@ -1,0 +1,58 @@
+"""The outcomes topic is deleted and made again: results that are in Redis stay, and jobs wait until there is a topic again."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka import admin as kafka_admin
+from tests.faults.harness import Fleet
+from tests.faults.jobs import make_jobs
+from tests.faults.life import Life
+from tests.faults.run import SEED, SOAK, TRIALS, conclude, options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support import MakeTopics, SettingsFactory
+
+    from penstock_schemas.settings import Settings
+
+MEMBERS: Final = ("worker-1", "worker-2", "projector-1", "projector-2")
+_ADMIN: Final[Any] = kafka_admin  # its stubs do not export what it documents
+_WITHIN: Final = 30.0
+
+
+def delete_outcomes(chosen: Settings, life: Life) -> None:
+    """Delete the topic, and wait until it is gone."""
+    admin = _ADMIN.AdminClient({"bootstrap.servers": chosen.kafka.bootstrap_servers, "log_level": 0})
+    admin.delete_topics([chosen.names.outcomes])[chosen.names.outcomes].result(_WITHIN)
+    life.until(lambda: chosen.names.outcomes not in admin.list_topics(timeout=_WITHIN).topics, "the topic is gone")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600 if SOAK else 200)
+def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
+    chosen = settings(**options(tmp_path))
+    make_topics(chosen)
+    # Once each: of a job from before that comes again, the topic does not know the first outcome any more.
+    jobs = make_jobs(SEED, 10**6, repeated=0.0)
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
+        for name in MEMBERS:
+            fleet.add(name)
+        life.wait_ready(MEMBERS)
+        for _ in range(TRIALS if SOAK else 1):
+            life.submit(islice(jobs, 300))
+            life.flush()
+            life.until(life.is_quiet, "the first jobs are done")
+            life.kept += life.outcomes()
+            delete_outcomes(chosen, life)
+            life.submit(islice(jobs, 300))
+            life.flush()
+            make_topics(chosen)
+            life.recoveries.add("outcomes topic deleted and made again", life.accepted)
+            life.submit(islice(jobs, 300))
+            life.flush()
+            life.until(lambda: life.recoveries.over, "all jobs have their results")
+        conclude(fleet, life)
