@@ -15,9 +15,11 @@ ARGS ?=
 QUICK := $(wildcard tests/unit tests/property tests/contract tests/packaging)
 INTEGRATION := $(wildcard tests/integration)
 FAULTS := $(wildcard tests/faults)
+# Where the soak records its trials, for itself and for docs/reliability.md.
+TRIALS := build/trials.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-unit test-integration test-faults lint format soak bench docs clean distclean
+.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench docs clean distclean
 .PHONY: need-python need-java
 
 help: ## list the targets
@@ -53,8 +55,12 @@ format: $(VENV)/.installed ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: need-java $(VENV)/.installed ## three workers, 200,000 jobs, workers added and killed meanwhile
-	SOAK=1 $(BIN)/pytest tests -m soak -s $(ARGS)
+soak: need-java $(VENV)/.installed ## every fault until it has 60 clean trials: hours, and resumable; FAULTS_TRIALS=N for fewer
+	SOAK=1 $(BIN)/pytest tests/integration -m soak $(ARGS)
+	$(BIN)/python -m tests.faults.soak $(TRIALS)
+
+reliability: $(VENV)/.installed ## write what the soak has recorded into docs/reliability.md
+	$(BIN)/python -m tests.faults.table $(TRIALS)
 
 bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and the fleet on the same records
 	$(BIN)/python benchmarks/compare.py $(ARGS)

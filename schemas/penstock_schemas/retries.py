@@ -120,11 +120,11 @@ def parse_tries(
     )
 
 
-def build_tries_headers(tries: Tries, *, job_id: bytes, error: JobError, worker: str) -> dict[str, str]:
+def build_tries_headers(tries: Tries, *, job_id: bytes | None, error: JobError, worker: str) -> dict[str, str]:
     """What retry records and dead letters say alike, by header name."""
     last = tries.failures[-1] if tries.failures else {}
     texts: dict[str, str | None] = {
-        PENSTOCK_ID: job_id.decode("ascii", "replace"),
+        PENSTOCK_ID: None if job_id is None else job_id.decode("ascii", "replace"),
         PENSTOCK_GENERATION: str(tries.generation),
         PENSTOCK_ATTEMPT: str(tries.attempt),
         ORIGIN: tries.origin,
@@ -141,16 +141,14 @@ def build_tries_headers(tries: Tries, *, job_id: bytes, error: JobError, worker:
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def build_retry_headers(tries: Tries, *, job_id: bytes, error: JobError, worker: str, due_ms: int) -> list[Header]:
+def build_retry_headers(tries: Tries, *, job_id: bytes | None, error: JobError, worker: str, due_ms: int) -> list[Header]:
     """Headers of the record that takes a job's place: ours first, so that they count, then the job's own.
 
-    ``tries`` are those of the next try.
+    ``tries`` are those of the next try. ``job_id``: None where it could not be read for now; the next try derives it.
     """
-    texts = build_tries_headers(tries, job_id=job_id, error=error, worker=worker) | {DUE: rfc3339(due_ms)}
-    if tries.kills:
-        texts[KILLS] = str(tries.kills)
-    if tries.waited:
-        texts[WAITED] = str(round(tries.waited))
+    texts = build_tries_headers(tries, job_id=job_id, error=error, worker=worker)
+    # Also where they are 0: a job may have such headers of its own, and ours count.
+    texts |= {DUE: rfc3339(due_ms), KILLS: str(tries.kills), WAITED: str(round(tries.waited))}
     return [*encode_headers(texts), *tries.original]
 
 
@@ -177,7 +175,8 @@ def encode_headers(texts: dict[str, str]) -> list[Header]:
 
 def is_probe(headers: Iterable[Header]) -> bool:
     """Whether a record of a retry topic is no job, but a worker's question for the broker's time."""
-    return any(name == PROBE for name, _ in headers)
+    names = {name for name, _ in headers}
+    return PROBE in names and ORIGIN not in names  # a job may have any header of its own
 
 
 def number(text: str | None) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.faults.check_commits import check_commits, check_lag
 from tests.faults.check_letters import check_letters
+from tests.faults.check_redrives import check_redrives
 from tests.faults.check_results import check_results
 from tests.faults.check_retries import check_retries
 from tests.faults.told import Account, Breach
@@ -42,6 +43,7 @@ class Verdict:
             *check_lag(evidence),
             *check_retries(evidence, account),
             *check_letters(evidence, account),
+            *check_redrives(evidence, account),
         ]
 
     @property

@@ -18,9 +18,9 @@ from penstock_schemas.settings import Settings
 
 
 class SiteFactory(Protocol):
-    """``own_site(name)``: started services of one fleet's own."""
+    """``own_site()``: started services of one fleet's own."""
 
-    def __call__(self, name: str = "site", **options: Any) -> Site: ...
+    def __call__(self, **options: Any) -> Site: ...
 
 
 class SiteSettings(Protocol):
@@ -33,15 +33,14 @@ class SiteSettings(Protocol):
 def own_site(tmp_path: Path) -> Iterator[SiteFactory]:
     with ExitStack() as stack:
 
-        def make(name: str = "site", **chosen: Any) -> Site:
+        def make(**chosen: Any) -> Site:
             try:
-                return stack.enter_context(Site(tmp_path / name, **chosen))
+                return stack.enter_context(Site(tmp_path / "site", **chosen))
             except LocalMissing as error:
                 missing(str(error))
 
         yield make
-    for kept in tmp_path.glob("*/kafka"):
-        shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(tmp_path / "site" / "kafka", ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import numpy as np
+from tests.faults.checker import Verdict
 from tests.faults.jobs import TRIED, Expected, Kind, make_jobs
 from tests.faults.records import Accepted, Commit, Evidence, Record, RetryTopic, Stored
 
@@ -82,6 +83,16 @@ def retry(job: Accepted, offset: int, attempt: int, *, time_ms: int) -> Record:
     error = JobError(job.job.expected.code or ErrorCode.ENGINE_CRASH, "no")
     headers = build_retry_headers(tries(job, attempt), job_id=job.id.encode(), error=error, worker="w", due_ms=time_ms + 1000)
     return Record(0, offset, time_ms, job.job.key, job.job.value, tuple(headers))
+
+
+def promises(evidence: Evidence) -> set[str]:
+    """Which promises ``evidence`` shows to be broken."""
+    return Verdict(evidence).promises
+
+
+def of_kind(evidence: Evidence, kind: Kind) -> int:
+    """The number of the first job of ``kind``."""
+    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is kind)
 
 
 def good_life(jobs: int = 300) -> Evidence:

@@ -186,6 +186,8 @@ class Job:
     headers: tuple[Header, ...]
     expected: Expected
     any_id: bool = False
+    generation: int = 0
+    """How often it was redriven."""
 
 
 def make_jobs(seed: int, count: int, weights: Mapping[Kind, float] = USUAL, *, repeated: float = _REPEATED) -> Iterator[Job]:

@@ -190,6 +190,10 @@ class Life:
         """What the outcomes topic holds now."""
         return self._topics.records(self._settings.names.outcomes)
 
+    def job_records(self) -> list[Record]:
+        """What the jobs topic holds now."""
+        return self._topics.records(self._jobs_topic)
+
     def _bursts(self, count: int, seconds: float) -> Iterator[tuple[float, int]]:
         """When to submit how many: between one and thousands at once, so that workers are idle, busy and full in turns."""
         at = 0.0

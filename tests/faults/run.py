@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SOAK: Final = os.environ.get("SOAK") == "1"
 SEED: Final = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
-TRIALS: Final = int(os.environ.get("FAULTS_TRIALS") or 60)
-"""Clean trials of each fault that a soak goes on for."""
+ROUNDS: Final = 10 if SOAK else 1
+"""How often one life goes through a fault that is not dealt from a deck."""
 SESSION: Final = 3.0
 """How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
 QUIET_WITHIN: Final = 90.0
@@ -38,7 +38,7 @@ def options(folder: Path, **kafka: Any) -> dict[str, Any]:
     """
     marks = folder / "marks"
     marks.mkdir(exist_ok=True)
-    path = write_model(folder / "model", batch_seconds=0.08, marks=marks)
+    path = write_model(folder / "model", batch_seconds=0.04, marks=marks)
     model = {"path": str(path), "max_batch_rows": 16, "timeout": 4.0}
     return {
         "kafka": kafka,
@@ -48,7 +48,7 @@ def options(folder: Path, **kafka: Any) -> dict[str, Any]:
             "backend": "numpy_models",
             "devices": "cpu",
             "window": 2,
-            "delivery_records": 256,
+            "delivery_records": 96,
             "revoke_grace": 2.0,
             "engine_memory": 250 * MIB,
         },

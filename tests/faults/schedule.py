@@ -25,6 +25,8 @@ _LENGTHS: Final[Mapping[Fault, tuple[float, float]]] = {
 }
 """How long faults last, in seconds, where that is not the usual."""
 _USUAL_LENGTH: Final = (0.3, 4.0)
+_MOST: Final[Mapping[Fault, int]] = {Fault.MORE_PARTITIONS: 8}
+"""A topic has no partitions for ever."""
 _PATIENCE: Final = 4
 """So many turns it waits for what is left of the deck."""
 
@@ -71,7 +73,8 @@ class _Maker:
     away_until: dict[str, float] = field(default_factory=dict[str, float])
     """Until when a member is frozen, or a service or link (by its name) away."""
     engine_kills: dict[str, int] = field(default_factory=dict[str, int])
-    once: set[Fault] = field(default_factory=set[Fault])
+    left: dict[Fault, int] = field(default_factory=lambda: dict(_MOST))
+    """How often faults may still come that may come only so often."""
     steps: list[Step] = field(default_factory=list[Step])
 
     def make(self, seconds: float, gap: float) -> list[Step]:
@@ -128,11 +131,11 @@ class _Maker:
 
     def _service(self, now: float, fault: Fault) -> bool:
         name = fault.where.value
-        if self.away_until.get(name, 0) >= now or fault in self.once:
+        if self.away_until.get(name, 0) >= now or self.left.get(fault, 1) < 1:
             return False
         self.steps.append(Step(now, fault))
-        if fault is Fault.MORE_PARTITIONS:
-            self.once.add(fault)
+        if fault in self.left:
+            self.left[fault] -= 1
         if fault in ENDS:
             self._end(now, fault, name, "")
         return True

@@ -204,5 +204,5 @@ class Site:
         admin = _ADMIN.AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
         topic = self._settings.names.jobs()
         partitions = len(admin.list_topics(topic, timeout=_CALL).topics[topic].partitions)
-        for future in admin.create_partitions([_ADMIN.NewPartitions(topic, partitions + 2)]).values():
+        for future in admin.create_partitions([_ADMIN.NewPartitions(topic, partitions + 1)]).values():
             future.result(_CALL)

@@ -1,25 +1,105 @@
-"""Owns how many lives a test has: one in ``make test``; in a soak, as many as it takes to try each fault often enough."""
+"""Owns the soak: ``python -m tests.faults.soak RECORD`` runs each test until each of its faults has enough clean trials.
+
+Every run is one fleet's life of its own seed, in a process of its own, and what it showed is appended to the file RECORD; so
+it may be ended at any time, and started again it goes on from there. Trials count for the commit that they were run on.
+``FAULTS_TRIALS`` says how many are enough, ``FAULTS_ONLY`` which tests are meant (a part of their names).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
+from typing import Final
 
-from tests.faults.run import SEED, SOAK, TRIALS
-from tests.faults.trials import commit, lacking, read
+from tests.faults.subjects import SUBJECTS, Subject
+from tests.faults.trials import Trial, commit, lacking, read, record
+
+FOLDER: Final = Path(__file__).parent
+USUAL: Final = 60
+"""Clean trials of each fault; so many in a row show with 95 % confidence that fewer than 5 % fail."""
+GIVE_UP: Final = 5
+"""So many lives of one test in a row that were not clean, or tried nothing, and it is left for the others."""
 
 
-def lives(faults: Sequence[str]) -> Iterator[int]:
-    """Seeds, one a life. In a soak: until the file of trials has :data:`TRIALS` clean ones of each fault for this commit.
+def main(arguments: list[str]) -> int:
+    """Run what is lacking; 1 where something stays so, or was not clean on the way."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m tests.faults.soak RECORD\n")
+        return 2
+    path = Path(arguments[0]).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tested, only = commit(), os.environ.get("FAULTS_ONLY", "")
+    subjects = [subject for subject in SUBJECTS if only in subject.test]
+    say(f"trials of {tested} are recorded in {path}; ended and started again, this goes on where it was")
+    for subject in subjects:
+        _exhaust(subject, path, tested)
+    return _conclude(subjects, path, tested)
 
-    A life that is not clean fails its test, and what it has shown is on record; started again, the test goes on from there.
-    """
-    yield SEED
-    path = os.environ.get("FAULTS_RECORD")
-    if not SOAK or path is None:
-        return
-    seed, tested = SEED, commit()
-    while lacking(faults, TRIALS, (trial for trial in read(Path(path)) if trial.commit == tested)):
-        seed += 1
-        yield seed
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _exhaust(subject: Subject, path: Path, tested: str) -> None:
+    """Live lives of one test until all its faults have been tried often enough, or too many went wrong."""
+    in_vain = 0
+    while (left := _lacking(subject, path, tested)) and in_vain < GIVE_UP:
+        seed = 1 + max((trial.seed for trial in read(path)), default=0)
+        say(f"== {subject.test}, seed {seed}: {left} trials of {len(subject.faults)} faults are lacking")
+        began = time.monotonic()
+        code = _live(subject, path, tested, seed)
+        if code and not any(trial.seed == seed for trial in read(path)):
+            record([Trial(f"no verdict: {subject.test}", seed, tested, clean=False, jobs=0)], str(path))
+        seconds = time.monotonic() - began
+        fewer = left - _lacking(subject, path, tested)
+        in_vain = 0 if fewer > 0 and code == 0 else in_vain + 1
+        lives = ceil((left - fewer) / fewer) if fewer > 0 else 0
+        say(f"== {subject.test}: {'clean' if code == 0 else 'NOT CLEAN'} after {seconds:.0f} s; {_estimate(lives, seconds)}")
+
+
+def _estimate(lives: int, seconds: float) -> str:
+    return f"about {lives} lives, {lives * seconds / 60:.0f} min, to go" if lives else "no more to go, or nobody knows"
+
+
+def _live(subject: Subject, path: Path, tested: str, seed: int) -> int:
+    """One run of the test; its exit status. A test that is skipped here tries nothing."""
+    environment = {**os.environ, "SOAK": "1", "FAULTS_SEED": str(seed), "FAULTS_RECORD": str(path), "FAULTS_COMMIT": tested}
+    argv = [sys.executable, "-m", "pytest", "-s", "-m", "soak", str(FOLDER / subject.test)]
+    return subprocess.run(argv, env=environment, cwd=FOLDER.parents[1], check=False).returncode
+
+
+def _lacking(subject: Subject, path: Path, tested: str) -> int:
+    trials = [trial for trial in read(path) if trial.commit == tested]
+    return lacking(subject.faults, _wanted(subject), trials).total()
+
+
+def _wanted(subject: Subject) -> int:
+    usual = int(os.environ.get("FAULTS_TRIALS") or USUAL)
+    return usual if subject.wanted is None else subject.wanted
+
+
+def _conclude(subjects: Sequence[Subject], path: Path, tested: str) -> int:
+    """Say what is lacking and what was not clean."""
+    trials = [trial for trial in read(path) if trial.commit == tested]
+    left = {subject.test: lack for subject in subjects if (lack := lacking(subject.faults, _wanted(subject), trials))}
+    unclean = [trial for trial in trials if not trial.clean]
+    say(f"{len(trials)} trials, {len(unclean)} of them not clean")
+    for test, lack in left.items():
+        say("\n".join(f"lacking: {count} of {fault!r} ({test})" for fault, count in lack.items()))
+    for seed, trial in {trial.seed: trial for trial in unclean}.items():
+        say(f"not clean: seed {seed}: {_breach(trial)}")
+    return 1 if left or unclean else 0
+
+
+def _breach(trial: Trial) -> str:
+    return trial.breaches[0] if trial.breaches else f"{trial.fault}: not at rest, or a process in trouble"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

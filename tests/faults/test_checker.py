@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.faults.checker import Verdict
-from tests.faults.good_life import RETRY, TOPIC, TTL_MS, good_life, letter, retry, told
+from tests.faults.good_life import RETRY, TOPIC, TTL_MS, good_life, letter, of_kind, promises, retry, told
 from tests.faults.jobs import Expected, Kind
 from tests.faults.records import Commit, Evidence, Record, Stored
 
@@ -15,10 +15,6 @@ from penstock_schemas.dead import build_gap_letter
 from penstock_schemas.errors import ErrorCode
 
 EXPIRED = Expected("expired", ErrorCode.DEADLINE_EXCEEDED)
-
-
-def promises(evidence: Evidence) -> set[str]:
-    return Verdict(evidence).promises
 
 
 def twice(evidence: Evidence, n: int, value: bytes) -> Evidence:
@@ -39,10 +35,6 @@ def retold(evidence: Evidence, n: int, value: bytes) -> Evidence:
     outcomes = [replace(record, value=value) if record.value == told(job) else record for record in evidence.outcomes]
     results = {**evidence.results, job.id: replace(evidence.results[job.id], value=value)}
     return replace(evidence, outcomes=outcomes, results=results, sightings={})
-
-
-def of_kind(evidence: Evidence, kind: Kind) -> int:
-    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is kind)
 
 
 def with_retries(evidence: Evidence, records: list[Record]) -> Evidence:
@@ -97,16 +89,6 @@ def test_contradictory_outcomes_are_found() -> None:
     n = first_success(evidence)
     contrary = told(evidence.accepted[n], Expected("failed", ErrorCode.ENGINE_CRASH))
     assert {"I3", "I4", "letters"} == promises(twice(evidence, n, contrary))
-
-
-def test_a_newer_generation_contradicts_nothing_and_is_what_redis_must_hold() -> None:
-    evidence = good_life()
-    n = first_success(evidence)
-    newer = told(evidence.accepted[n], generation=1)
-    redriven = replace(twice(evidence, n, newer), sightings={})
-    assert promises(redriven) == {"I2"}
-    results = {**evidence.results, evidence.accepted[n].id: Stored(newer, 9000 + TTL_MS)}
-    assert not promises(replace(redriven, results=results))
 
 
 def test_redis_with_the_second_outcome_is_found() -> None:

@@ -14,7 +14,8 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SOAK, TRIALS, conclude
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude
+from tests.faults.subjects import KAFKA_DISK, LOGS_DISK
 
 if TYPE_CHECKING:
     from tests.faults.conftest import SiteFactory, SiteSettings
@@ -52,7 +53,7 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600 if SOAK else 240)
+@pytest.mark.timeout(1200 if SOAK else 240)
 def test_kafka_runs_out_of_disk_and_gets_some_back(
     own_site: SiteFactory, site_settings: SiteSettings, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -62,7 +63,7 @@ def test_kafka_runs_out_of_disk_and_gets_some_back(
         for name in MEMBERS:
             fleet.add(name)
         life.wait_ready(MEMBERS)
-        for _ in range(TRIALS if SOAK else 1):
+        for _ in range(ROUNDS):
             life.submit(islice(jobs, 500))
             life.flush()
             filler = fill(small_disk)
@@ -72,14 +73,14 @@ def test_kafka_runs_out_of_disk_and_gets_some_back(
             fleet.deaths += len(MEMBERS)
             site.kafka.kill()
             site.kafka.start()
-            life.recoveries.add("disk full under Kafka", life.accepted)
+            life.recoveries.add(KAFKA_DISK, life.accepted)
             life.submit(islice(jobs, 100))
             life.flush()
         conclude(fleet, life)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600 if SOAK else 200)
+@pytest.mark.timeout(1200 if SOAK else 200)
 def test_logs_have_no_room_and_jobs_flow(
     own_site: SiteFactory, site_settings: SiteSettings, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -89,7 +90,7 @@ def test_logs_have_no_room_and_jobs_flow(
         for name in MEMBERS:
             fleet.add(name, logs=small_disk)
         life.wait_ready(MEMBERS)
-        for _ in range(TRIALS if SOAK else 1):
+        for _ in range(ROUNDS):
             filler = fill(small_disk)
             life.submit(islice(jobs, 500))
             fleet.kill_engines("worker-1")  # something to log
@@ -97,7 +98,7 @@ def test_logs_have_no_room_and_jobs_flow(
             life.submit(islice(jobs, 500))
             site.redis.start()
             life.flush()
-            life.recoveries.add("disk full under the fleet's logs", life.accepted)
+            life.recoveries.add(LOGS_DISK, life.accepted)
             life.until(lambda: life.recoveries.over, "every job has its result")
             filler.unlink()
         conclude(fleet, life)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SESSION, SOAK, TRIALS, conclude, live, options
+from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, conclude, live, options
 from tests.faults.schedule import first_members
+from tests.faults.subjects import ROUGH, WHOLE_WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from tests.faults.jobs import Job
     from tests.support import MakeTopics, SettingsFactory
 
-ROUGH: Final = (Kind.CRASHES, Kind.HANGS, Kind.EATS, Kind.FLAKY)
-NAMES: Final = {
-    Kind.CRASHES: "row that crashes its engine",
-    Kind.HANGS: "row that hangs its engine",
-    Kind.EATS: "row that eats its engine's memory",
-    Kind.FLAKY: "row that crashes its engine once",
-    Kind.KILLS_WORKER: "row that takes its whole worker with it",
-}
-"""How they stand in the table of trials."""
-
 
 def rough(kind: Kind, number: int = 0) -> Iterator[Job]:
     """One job of ``kind``; another one for each ``number``."""
@@ -37,30 +28,29 @@ def rough(kind: Kind, number: int = 0) -> Iterator[Job]:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(10_800 if SOAK else 200)
+@pytest.mark.timeout(1200 if SOAK else 200)
 def test_rough_jobs_among_others_cost_their_own_tries_alone(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
     chosen = settings(**options(tmp_path))
     make_topics(chosen)
-    rounds = TRIALS if SOAK else 1
     others = make_jobs(SEED, 10**7, TRIED)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         members = first_members()
         for name in members:
             fleet.add(name)
         life.wait_ready(members)
-        for number in range(rounds):
-            for kind in ROUGH:
+        for number in range(ROUNDS):
+            for kind, name in ROUGH.items():
                 life.submit(chain(islice(others, 300), rough(kind, number), islice(others, 100)))
                 life.flush()
-                life.recoveries.add(NAMES[kind], life.accepted)
+                life.recoveries.add(name, life.accepted)
                 life.until(lambda: life.recoveries.over, f"the jobs beside {kind} have their results")
         conclude(fleet, life)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(10_800 if SOAK else 200)
+@pytest.mark.timeout(1200 if SOAK else 200)
 def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
@@ -73,10 +63,10 @@ def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
         for name in members:
             fleet.add(name, dies_at="by its job")
         life.wait_ready(members)
-        for number in range(TRIALS if SOAK else 1):
+        for number in range(ROUNDS):
             life.submit(chain(islice(others, 150), rough(Kind.KILLS_WORKER, number), islice(others, 150)))
-            life.recoveries.add(NAMES[Kind.KILLS_WORKER], life.accepted)
-            fleet.deaths += 4  # it may be anybody who was run alone meanwhile
+            life.recoveries.add(WHOLE_WORKER, life.accepted)
+            fleet.deaths += 5  # it may be anybody who was run alone meanwhile
             life.live_while(lambda: not life.recoveries.over, iter(()), rate=0, besides=lambda: again(fleet))
         life.live_while(lambda: not life.is_quiet(), iter(()), rate=0, besides=lambda: again(fleet))
         verdict = conclude(fleet, life)

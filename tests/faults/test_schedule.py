@@ -13,7 +13,8 @@ SESSION = 3.0
 SEEDS = range(100)
 
 
-DECKS = pytest.mark.parametrize("deck", [FLEET, KAFKA, REDIS], ids=["fleet", "kafka", "redis"])
+ALL = (*FLEET, *KAFKA, *REDIS)
+DECKS = pytest.mark.parametrize("deck", [FLEET, KAFKA, REDIS, ALL], ids=["fleet", "kafka", "redis", "all"])
 LINKS = ("link-1", "link-2")
 
 
@@ -30,7 +31,7 @@ def test_a_seed_makes_one_schedule(deck: Sequence[Fault]) -> None:
 @DECKS
 def test_every_fault_occurs(deck: Sequence[Fault]) -> None:
     for seed in SEEDS:
-        dealt = {step.fault for step in made(seed, deck) if step.fault.is_trial}
+        dealt = {step.fault for step in made(seed, deck, 120) if step.fault.is_trial}
         assert dealt == set(deck), f"seed {seed}"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SOAK, TRIALS, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
+from tests.faults.subjects import LAST_OUTCOME, TAKEOVER
 from tests.faults.trials import Trial, commit, record
 
 from penstock_schemas.settings import KafkaSettings
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 
     from tests.support import MakeTopics, SettingsFactory
 
-NAME: Final = "one of three workers killed, default session"
-
 
 @pytest.mark.soak
-@pytest.mark.timeout(7200 if SOAK else 200)
+@pytest.mark.timeout(900 if SOAK else 200)
 def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     usual = options(tmp_path, session_timeout=KafkaSettings().session_timeout)
     chosen = settings(**usual)
@@ -36,7 +35,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
         for name in members:
             fleet.add(name)
         life.wait_ready(members)
-        for number in range(TRIALS if SOAK else 1):
+        for number in range(ROUNDS):
             second = time.monotonic() + 1.0
             life.live_while(partial(_before, second), jobs, rate=600, besides=lambda: None)
             victim = fleet.members[f"worker-{number + 1}"]
@@ -44,7 +43,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
             victim.killed = True
             victim.process.kill()
             fleet.deaths += 1
-            life.recoveries.add(NAME, life.accepted)
+            life.recoveries.add(TAKEOVER, life.accepted)
             life.until(lambda: life.recoveries.over, "the killed worker's jobs are done")
             fleet.add(f"worker-{number + 4}")
             life.wait_ready([f"worker-{number + 4}"])
@@ -57,7 +56,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
         ]
         seconds = (max(firsts) - at) / 1000
         fleet.say(f"the last job of the killed worker had its outcome after {seconds:.1f} s")
-        record([Trial(f"{NAME}: last outcome", SEED, tested, clean=True, jobs=verdict.accepted, recovery=seconds)])
+        record([Trial(LAST_OUTCOME, SEED, tested, clean=True, jobs=verdict.accepted, recovery=seconds)])
 
 
 def _before(end: float) -> bool:

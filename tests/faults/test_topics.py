@@ -10,7 +10,8 @@ from confluent_kafka import admin as kafka_admin
 from tests.faults.harness import Fleet
 from tests.faults.jobs import make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SOAK, TRIALS, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
+from tests.faults.subjects import RECREATED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def delete_outcomes(chosen: Settings, life: Life) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600 if SOAK else 200)
+@pytest.mark.timeout(1200 if SOAK else 200)
 def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     chosen = settings(**options(tmp_path))
     make_topics(chosen)
@@ -42,7 +43,7 @@ def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics
         for name in MEMBERS:
             fleet.add(name)
         life.wait_ready(MEMBERS)
-        for _ in range(TRIALS if SOAK else 1):
+        for _ in range(ROUNDS):
             life.submit(islice(jobs, 300))
             life.flush()
             life.until(life.is_quiet, "the first jobs are done")
@@ -51,7 +52,7 @@ def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics
             life.submit(islice(jobs, 300))
             life.flush()
             make_topics(chosen)
-            life.recoveries.add("outcomes topic deleted and made again", life.accepted)
+            life.recoveries.add(RECREATED, life.accepted)
             life.submit(islice(jobs, 300))
             life.flush()
             life.until(lambda: life.recoveries.over, "all jobs have their results")

@@ -73,6 +73,8 @@ class Account:
         self.told = list(self._outcomes(evidence))
         self.tried = list(_retries(evidence))
         self.letters = list(_letters(evidence))
+        self.redriven = list(_redriven(evidence))
+        """Identities of letters, once for each record that says that the letter was redriven."""
         self.by_place: Mapping[Place | None, Sequence[Told]] = _grouped(self.told)
         self.tries_of: Mapping[Place | None, Sequence[Tried]] = _grouped(self.tried)
         letters = [letter for letter in self.letters if letter.facts.gap is None]
@@ -153,6 +155,13 @@ def _letters(evidence: Evidence) -> Iterator[Letter]:
         if facts.redriven is not None and facts.origin is None:
             continue  # who redrove what
         yield Letter(record, facts, place_of(evidence.jobs_topic, facts.origin))
+
+
+def _redriven(evidence: Evidence) -> Iterator[str]:
+    for record in evidence.letters:
+        facts = parse_letter(record.headers)
+        if facts.redriven is not None and facts.origin is None:
+            yield facts.redriven
 
 
 def _grouped(many: Sequence[_One]) -> Mapping[Place | None, Sequence[_One]]:

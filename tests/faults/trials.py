@@ -39,7 +39,8 @@ def record(trials: Iterable[Trial], path: str | None = None) -> None:
 def read(path: Path) -> list[Trial]:
     """The trials in ``path``, in order."""
     lines = path.read_text().splitlines() if path.is_file() else []
-    return [Trial(**(json.loads(line) | {"breaches": ()})) for line in lines]
+    found = [json.loads(line) for line in lines]
+    return [Trial(**(one | {"breaches": tuple(one["breaches"])})) for one in found]
 
 
 def commit() -> str:

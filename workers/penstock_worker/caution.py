@@ -1,14 +1,15 @@
-"""Owns the jobs that may have killed a whole worker: they are run one at a time, and nobody else pays for them.
+"""Owns the jobs that may have killed a whole worker: they are run by themselves, and nobody else pays for them.
 
 Two owners of a partition in a row that ended at one offset without a word may have died of a job: of memory that ran out
-for everything in their container, or with their node. What they held is then run job by job; and so is, always, a job that
-has killed an engine before. Before each of these, a commit says that the job at this very offset is run alone. If this worker
-dies now, the next owner knows the killer: it gives it another try later, by itself, or ends it, and goes on behind it.
+for everything in their container, or with their node. What they held is then run in small chunks with nothing beside them,
+and before each a commit says so. If this worker dies now, the next owner knows the chunk, and runs that job by job, each
+announced in the same way. The owner after that knows the killer: it gives it another try later, by itself, or ends it, and
+goes on behind it. A job that has killed an engine, or a worker, before is always announced.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from penstock_worker.intake.delivery import Isolation
@@ -26,6 +27,8 @@ _TRUSTED: Final = 2 * CAREFUL_FROM
 """When more owners than that have ended over a job that is announced and judged, judging it may be what ends them."""
 _MOST: Final = 256
 """So many jobs of one partition wait here; the rest waits in Kafka."""
+_CHUNK: Final = 64
+"""So many dangerous jobs are announced and run together, as long as it is not known to be one of them."""
 
 
 class Judge(Protocol):
@@ -39,8 +42,11 @@ class Judge(Protocol):
 class Surroundings(Protocol):
     """What is done with jobs and partitions."""
 
-    def announce(self, partition: TopicPartition, offset: int) -> bool:
-        """Commit, and wait for it, that the job at ``offset`` is run alone. False: something before it is not settled yet."""
+    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
+        """Commit, and wait for it, that offsets ``first`` to ``end`` (excluded) are run alone.
+
+        False: something before them is not settled yet.
+        """
         ...
 
     def commit_now(self) -> None:
@@ -63,13 +69,22 @@ class Surroundings(Protocol):
 class Caution:
     """The dangerous jobs of one worker, and the one of them that is under way."""
 
-    def __init__(self, surroundings: Surroundings, judge: Judge, reach: int) -> None:
-        """``reach``: how many records of a partition an owner may have taken in before it said so in a commit."""
+    def __init__(self, surroundings: Surroundings, judge: Judge, reach: int, most_bytes: int) -> None:
+        """``reach``: how many records of a partition an owner may have taken in before it said so in a commit.
+
+        ``most_bytes``: so many bytes wait here, in all partitions together, above one delivery.
+        """
         self._surroundings = surroundings
         self._judge = judge
         self._reach = reach
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._jobs: Counter[TopicPartition] = Counter()
+        """How many wait, by partition."""
         self._killers: dict[TopicPartition, Start] = {}
-        """Starts with a job that was run alone when the last owner ended."""
+        """Starts with the one job that was run alone when the last owner ended."""
+        self._known: dict[TopicPartition, int] = {}
+        """Up to which offset, excluded, one of the jobs is known to have killed a worker: these are run job by job."""
         self._stretches: dict[TopicPartition, int] = {}
         """Up to which offset, excluded, jobs are dangerous."""
         self._waiting: deque[Delivery] = deque()
@@ -92,13 +107,15 @@ class Caution:
         self.drop({partition})
         if start.offset is None:
             return False
-        if start.left.killer:
-            self._killers[partition] = start
-            self._stretches[partition] = start.offset + 1
+        if start.left.alone:
+            if start.left.taken == start.offset + 1:
+                self._killers[partition] = start
+            self._known[partition] = self._stretches[partition] = start.left.taken
         if start.left.takeovers >= CAREFUL_FROM:
             end = min(max(start.left.taken, start.offset + self._reach), start.end)
-            self._stretches[partition] = max(end, self._stretches.get(partition, 0))
-        return self._stretches.get(partition, 0) > start.offset
+            if end > max(start.offset, self._stretches.get(partition, 0)):
+                self._stretches[partition] = end
+        return partition in self._stretches
 
     def watches(self, partition: TopicPartition, offset: int) -> bool:
         """Whether the record at ``offset`` of ``partition`` is dangerous because of where it stands."""
@@ -108,15 +125,21 @@ class Caution:
             return False
         return end is not None
 
+    def chunk(self, partition: TopicPartition, offset: int) -> int:
+        """How many jobs may be run together, from ``offset`` of ``partition`` on."""
+        known = self._known.get(partition, 0)
+        return 1 if offset < known else min(_CHUNK, max(1, self._stretches.get(partition, 0) - offset))
+
     def add(self, deliveries: Iterable[Delivery]) -> None:
-        """Let deliveries of one job each wait for their turn."""
+        """Let deliveries, each of one job or of a chunk of one partition, wait for their turn."""
         for delivery in deliveries:
-            delivery.isolation = Isolation.SOLO
+            delivery.isolation = Isolation.SOLO if len(delivery) == 1 else Isolation.ALONE
             self._waiting.append(delivery)
+            self._count(delivery, 1)
 
     def overflows(self, partition: TopicPartition) -> bool:
-        """Whether as many jobs of ``partition`` wait as may; then it is to be held from the next one on."""
-        return sum(delivery.entry(0).partition == partition for delivery in self._waiting) >= _MOST
+        """Whether as much waits as may; then ``partition`` is to be held from its next job on."""
+        return self._jobs[partition] >= _MOST or (self._bytes >= self._most_bytes and bool(self._waiting))
 
     def hold(self, partition: TopicPartition, offset: int) -> None:
         """Leave what is from ``offset`` on in Kafka, until the jobs that wait are done."""
@@ -125,15 +148,18 @@ class Caution:
 
     def drop(self, partitions: set[TopicPartition]) -> int:
         """Let go of what waits and belongs to ``partitions``: their next owner repeats it. Returns how many."""
-        before = len(self._waiting)
+        dropped = [one for one in self._waiting if one.entry(0).partition in partitions]
+        for one in dropped:
+            self._count(one, -1)
         self._waiting = deque(one for one in self._waiting if one.entry(0).partition not in partitions)
         self._held -= partitions
         for partition in partitions:
             self._stretches.pop(partition, None)
             self._killers.pop(partition, None)
+            self._known.pop(partition, None)
         if self._settling is not None and self._settling.partition in partitions:
             self._settling = None
-        return before - len(self._waiting)
+        return sum(map(len, dropped))
 
     def turn(self) -> None:
         """Go on with what is under way, as far as it is settled."""
@@ -151,15 +177,20 @@ class Caution:
 
     def _begin(self, delivery: Delivery) -> None:
         entry = delivery.entry(0)
-        partition, offset = entry.partition, entry.next_offset - 1
+        partition, end = entry.partition, entry.next_offset
+        first = end - 1 if len(delivery) == 1 else int(delivery.offsets[0])
         killer = self._killers.get(partition)
-        if killer is not None and killer.offset == offset:
+        if killer is not None and killer.offset == first:
             del self._killers[partition]
             self._judge.condemn(delivery, blind=killer.left.takeovers > _TRUSTED)
-        elif self._surroundings.announce(partition, offset):
+        elif self._surroundings.announce(partition, first, end):
             self._surroundings.run_alone(delivery)
         else:
             self._waiting.rotate(-1)  # perhaps the next one's turn has come
             return
-        self._waiting.popleft()
+        self._count(self._waiting.popleft(), -1)
         self._settling = entry
+
+    def _count(self, delivery: Delivery, sign: int) -> None:
+        self._jobs[delivery.entry(0).partition] += sign * len(delivery)
+        self._bytes += sign * delivery.bytes

@@ -38,6 +38,8 @@ def group_properties(
         "enable.auto.offset.store": False,
         "auto.offset.reset": reset,
         "enable.partition.eof": False,
+        # A redrive is a transaction: what was not committed of it never was.
+        "isolation.level": "read_committed",
     }
     if kafka.group_protocol == "classic":
         properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)

@@ -40,6 +40,7 @@ _FULL_WAIT: Final = 0.05
 _PAUSE_AFTER: Final = 0.5
 """Pausing throws away what is prefetched, so it is worth it only when the engines stay full this long."""
 _COMMIT_EVERY: Final = 0.25
+_ANNOUNCE_AGAIN: Final = 0.2
 _LONGEST_SILENCE: Final = 60.0
 
 
@@ -58,12 +59,13 @@ class Worker:
         self._intake = Intake(settings, self, self._clock)
         settler = Settler(settings, self._publisher, self._breaker, metrics)
         self._pool = Pool(settings, devices, settler, metrics)
-        self._caution = Caution(self, settler, settings.worker.delivery_records)
-        limits = Limits(self._intake.topics, settings.worker.delivery_bytes)
+        self._caution = Caution(self, settler, settings.worker.delivery_records, settings.worker.delivery_bytes)
+        limits = Limits(self._intake.topics, settings.worker.delivery_bytes, settings.retry.breaker_grace)
         self._taking = Taking(limits, self._ledger, self._caution, self._missing)
         self._summary = Summary(metrics, time.monotonic)
         self._full_since: float | None = None
         self._commit_due = 0.0
+        self._announce_due = 0.0
         self._came = False
         """Whether partitions came of which nothing was taken yet."""
         self._turned_at = time.monotonic()
@@ -90,7 +92,7 @@ class Worker:
             return "Kafka takes no outcomes for now"
         if self._intake.health.down:
             return "no Kafka broker can be reached"
-        failing = self._breaker.unready()
+        failing = self._breaker.unready(time.monotonic())
         return f"every job of {', '.join(failing)} fails" if failing else None
 
     def run(self, stopping: Callable[[], bool], all_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
@@ -122,7 +124,8 @@ class Worker:
         """Begin an epoch of each partition; record what was deleted before anyone read it."""
         self._came = True
         for partition, start in partitions.items():
-            self._ledger.assign(partition, start.offset, start.left.takeovers)
+            left = start.left
+            self._ledger.assign(partition, start.offset, left.takeovers, left.taken if left.alone else None)
             if start.gap is not None:
                 self._gap(partition, *start.gap, "retention deleted them before a worker came to them")
             if self._caution.assigned(partition, start):
@@ -142,7 +145,7 @@ class Worker:
         deadline = min(time.monotonic() + self._settings.worker.revoke_grace, self._ends_at)
         while self._ledger.unsettled(mine) > dropped and time.monotonic() < deadline:
             self._turn(_BUSY_WAIT)
-        self._intake.commit(self._ledger.marks(partitions), wait=True, state="shut")
+        self._intake.commit(self._ledger.marks(partitions), wait=True, letting_go=True)
         for partition in partitions:
             self._ledger.revoke(partition)
 
@@ -155,11 +158,17 @@ class Worker:
 
     # What is done with dangerous jobs.
 
-    def announce(self, partition: TopicPartition, offset: int) -> bool:
-        """Say in a commit that the job at ``offset`` is run alone; not before all that precedes it is settled."""
-        marks = self._ledger.marks([partition])
-        at = marks.get(partition)
-        return at is not None and at.offset == offset and self._intake.commit(marks, wait=True, state="alone")
+    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
+        """Say in a commit which jobs are run alone; not before all that precedes them is settled."""
+        if time.monotonic() < self._announce_due:
+            return False
+        mark = self._ledger.announce(partition, first, end)
+        if mark is None:
+            return False
+        said = self._intake.commit({partition: mark}, wait=True)
+        if not said:
+            self._announce_due = time.monotonic() + _ANNOUNCE_AGAIN  # the group rebalances, or Kafka is away
+        return said
 
     def run_alone(self, delivery: Delivery) -> None:
         """Give a dangerous job to an engine."""
@@ -187,6 +196,9 @@ class Worker:
             self._intake.resume()
             idle = not self._pool.busy and not self._outbox.unconfirmed and not self._caution.busy
             self._take(self._intake.poll(_IDLE_POLL if idle else 0, self._settings.worker.delivery_records))
+            if self._intake.quiet:
+                for partition, offset in self._intake.reached(self._ledger.idle()).items():
+                    self._ledger.pass_over(partition, offset)
             if not self._pool.busy and self._outbox.unconfirmed:
                 self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         else:
@@ -256,7 +268,7 @@ class Worker:
         self._log.error(
             "jobs could not be read", topic=partition[0], partition=partition[1], first=first, last=last, reason=reason
         )
-        self._publisher.gap(partition, first, last, reason, self._ledger.open(partition, last, 1))
+        self._publisher.gap(partition, first, last, reason, self._ledger.open(partition, first, last, 1))
 
     def _drain(self) -> None:
         """Stop taking, finish what is in flight within the grace, settle, commit, leave the group."""
@@ -279,7 +291,7 @@ class Worker:
         """Commit all that is settled: what is refused because the group rebalances is taken after that."""
         while True:
             self._intake.health.commit_failed = False
-            self._intake.commit(self._ledger.marks(self._ledger.assigned()), wait=True, state="shut")
+            self._intake.commit(self._ledger.marks(self._ledger.assigned()), wait=True, letting_go=True)
             if not self._intake.health.commit_failed or time.monotonic() >= deadline:
                 return
             self._take(self._intake.poll(_IDLE_POLL, 1))

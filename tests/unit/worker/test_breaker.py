@@ -11,7 +11,7 @@ def test_a_row_of_failures_must_be_long_and_last() -> None:
     assert not breaker.failed("m", 1, now=9.0)
     assert breaker.failed("m", 1, now=10.0)
     assert breaker.resting("m")
-    assert breaker.unready() == ["m"]
+    assert breaker.unready(10.0) == ["m"]
     assert not breaker.resting("other")
     assert not breaker.resting(None)
 
@@ -31,9 +31,9 @@ def test_a_death_weighs_more_than_a_failed_job() -> None:
     assert deaths == [False] * 4 + [True, False]
 
 
-def test_a_resting_model_is_given_jobs_again_ever_more_rarely() -> None:
+def test_a_model_that_costs_engines_is_given_jobs_ever_more_rarely() -> None:
     breaker = Breaker(1, 0.0)
-    assert breaker.failed("m", 1, now=0.0)
+    assert breaker.failed("m", 1, now=0.0, died=True)
     now, rests = 0.0, list[float]()
     for _ in range(6):
         assert breaker.blocked(now) == {"m"}
@@ -49,9 +49,23 @@ def test_a_resting_model_is_given_jobs_again_ever_more_rarely() -> None:
     assert not breaker.resting("m")
 
 
-def test_what_was_under_way_when_it_began_to_rest_does_not_lengthen_that() -> None:
+def test_a_model_that_only_says_no_runs_on_until_one_job_is_not_refused() -> None:
+    breaker = Breaker(1, 0.0)
+    assert breaker.failed("m", 1, now=0.0)
+    assert breaker.resting("m")
+    assert not breaker.blocked(0.0)
+
+
+def test_nobody_is_alarmed_for_ever() -> None:
     breaker = Breaker(1, 0.0)
     breaker.failed("m", 1, now=0.0)
+    assert breaker.unready(1000.0) == ["m"]
+    assert breaker.unready(2000.0) == []
+
+
+def test_what_was_under_way_when_it_began_to_rest_does_not_lengthen_that() -> None:
+    breaker = Breaker(1, 0.0)
+    breaker.failed("m", 1, now=0.0, died=True)
     for _ in range(50):
         breaker.failed("m", 100, now=1.0)
     assert not breaker.blocked(5.0)

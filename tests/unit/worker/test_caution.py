@@ -26,17 +26,17 @@ class World:
     done: list[tuple[str, object]] = field(default_factory=list[tuple[str, object]])
     settled: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
-    def announce(self, partition: TopicPartition, offset: int) -> bool:
-        if self.settled.get(partition, offset) != offset:
+    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
+        if self.settled.get(partition, first) != first:
             return False
-        self.done.append(("announce", offset))
+        self.done.append(("announce", first if end == first + 1 else (first, end)))
         return True
 
     def commit_now(self) -> None:
         self.done.append(("commit", None))
 
     def run_alone(self, delivery: Delivery) -> None:
-        assert delivery.isolation is Isolation.SOLO
+        assert delivery.isolation is (Isolation.SOLO if len(delivery) == 1 else Isolation.ALONE)
         self.done.append(("run", int(delivery.offsets[0])))
 
     def condemn(self, delivery: Delivery, *, blind: bool) -> None:
@@ -60,7 +60,7 @@ def world() -> World:
 
 @pytest.fixture
 def caution(world: World) -> Caution:
-    return Caution(world, world, REACH)
+    return Caution(world, world, REACH, 1000)
 
 
 def a_job(offset: int, partition: TopicPartition = P) -> Delivery:
@@ -83,6 +83,7 @@ def test_what_owners_in_a_row_may_have_held_is_dangerous(caution: Caution) -> No
     caution.assigned(P, Start(10, 40, Left(5, 300)))
     assert [caution.watches(P, offset) for offset in (39, 40)] == [True, False], "what came after them is harmless"
     assert not caution.assigned(P, Start(40, 40, Left(5, 40))), "an idle partition has nothing to fear"
+    assert caution.idle
     assert not caution.assigned(P, Start(None))
 
 
@@ -102,8 +103,25 @@ def test_dangerous_jobs_run_one_at_a_time_each_behind_its_announcement(caution: 
     assert not caution.busy
 
 
+def test_a_stretch_runs_in_chunks_until_it_is_known_where_the_killer_is(caution: Caution, world: World) -> None:
+    caution.assigned(P, Start(10, 200, Left(2, 90)))
+    assert [caution.chunk(P, offset) for offset in (10, 74)] == [64, 16 + REACH - 80]
+    chunk = a_delivery([b"x"] * 64, offsets=list(range(10, 74)))
+    chunk.entries = [Entry(P, 74, 64)]
+    caution.add([chunk])
+    caution.turn()
+    assert world.take() == [("announce", (10, 74)), ("run", 10)]
+    assert caution.drop({Q}) == 0
+    caution.assigned(P, Start(10, 200, Left(3, 74, alone=True)))  # as its next owner is told
+    assert [caution.watches(P, offset) for offset in (10, 73, 74)] == [True, True, True]
+    assert [caution.chunk(P, offset) for offset in (10, 73, 74)] == [1, 1, 10 + REACH - 74]
+    caution.add([a_job(10)])
+    caution.turn()
+    assert world.take() == [("announce", 10), ("run", 10)], "it may be any of them"
+
+
 def test_the_job_that_its_owner_died_over_is_not_run_but_judged(caution: Caution, world: World) -> None:
-    assert caution.assigned(P, Start(10, 50, Left(1, 11, killer=True)))
+    assert caution.assigned(P, Start(10, 50, Left(1, 11, alone=True)))
     assert [caution.watches(P, offset) for offset in (10, 11)] == [True, False]
     job = a_job(10)
     caution.add([job, a_job(20)])
@@ -115,7 +133,7 @@ def test_the_job_that_its_owner_died_over_is_not_run_but_judged(caution: Caution
 
 
 def test_a_job_that_judging_it_may_kill_is_judged_blindly(caution: Caution, world: World) -> None:
-    caution.assigned(P, Start(10, 50, Left(5, 11, killer=True)))
+    caution.assigned(P, Start(10, 50, Left(5, 11, alone=True)))
     caution.add([a_job(10)])
     caution.turn()
     assert world.take() == [("condemn blind", 10)]
@@ -138,6 +156,17 @@ def test_what_a_lost_partition_left_is_forgotten(caution: Caution, world: World)
     world.take()
     caution.turn()
     assert world.take() == [("announce", 3), ("run", 3)]
+
+
+def test_large_jobs_wait_in_kafka(caution: Caution, world: World) -> None:
+    assert not caution.overflows(P)
+    large = a_delivery([b"x" * 2000], offsets=[3])
+    large.entries = [Entry(P, 4, 1)]
+    caution.add([large])
+    assert caution.overflows(P)
+    assert caution.overflows(Q), "in all partitions together"
+    caution.turn()
+    assert not caution.overflows(Q), "what runs does not wait"
 
 
 def test_few_wait_here_and_the_rest_in_kafka(caution: Caution, world: World) -> None:

@@ -79,11 +79,15 @@ def test_this_hosts_clock_decides_nothing() -> None:
     assert clock.must_ask
 
 
-def test_a_broker_that_gives_no_time_is_asked_again() -> None:
-    clock = BrokerClock(lambda: 0.0, lambda: 7.0)
+def test_a_broker_that_gives_no_time_is_asked_again_but_not_all_the_time() -> None:
+    steady = [0.0]
+    clock = BrokerClock(lambda: steady[0], lambda: steady[0] + 7)
     for answer in (None, -1):
+        assert clock.must_ask
         clock.asking()
         clock.told(answer)
-        assert clock.must_ask
+        assert not clock.must_ask
         assert not clock.known
-    assert clock.now_ms() == 7000
+        steady[0] += 10
+    assert clock.now_ms() == 27_000
+    assert clock.ahead_ms() == 0

@@ -15,9 +15,10 @@ from tests.unit.worker.making import Message
 from penstock_schemas.settings import Settings
 from penstock_worker.intake import consumer as module
 from penstock_worker.intake.clock import BrokerClock
-from penstock_worker.intake.consumer import Intake, consumer_properties
+from penstock_worker.intake.consumer import Intake
 from penstock_worker.intake.ledger import Mark
 from penstock_worker.intake.placing import Start
+from penstock_worker.intake.properties import consumer_properties
 from penstock_worker.intake.takeover import Left
 
 
@@ -229,15 +230,26 @@ def test_what_the_last_owner_left_is_told(made: tuple[Intake, FakeConsumer], own
     consumer.assign(0, 1, 2, 3)
     assert owner.left[0] == Left(2, 70)
     assert owner.left[1] == Left(1, 60)
-    assert owner.left[2] == Left(1, 51, killer=True)
+    assert owner.left[2] == Left(1, 51, alone=True)
     assert (owner.left[3], consumer.assigned[3]) == (Left(), 0), "a topic that was made again is read from its start"
+
+
+def test_who_finds_its_own_last_word_has_not_died(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    intake, consumer = made
+    consumer.assign(0, 1)
+    intake.commit({("f.jobs", 0): Mark(5, 0, 6, alone=True), ("f.jobs", 1): Mark(5, 1, 6)}, wait=True)
+    assert consumer.commits[-1][0] == {0: (5, "alone 0 6"), 1: (5, "open 1 6")}
+    consumer.lose(0, 1)
+    consumer.committed_, consumer.said = {0: 5, 1: 5}, {0: "alone 0 6", 1: "open 2 6"}
+    consumer.assign(0, 1)
+    assert owner.left == {0: Left(), 1: Left(3, 6)}, "the second has had another owner since"
 
 
 def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> None:
     intake, consumer = made
     intake.commit({})
     assert intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
-    assert intake.commit({("f.jobs", 1): Mark(6, 2, 6)}, wait=True, state="shut")
+    assert intake.commit({("f.jobs", 1): Mark(6, 2, 6)}, wait=True, letting_go=True)
     assert consumer.commits == [({0: (5, "open 0 9")}, True), ({1: (6, "shut 2 6")}, False)]
     assert not intake.health.commit_failed
     consumer.unreachable = True

@@ -27,14 +27,14 @@ def ledger() -> Ledger:
 
 
 def test_nothing_is_committable_before_something_is_settled(ledger: Ledger) -> None:
-    ledger.open(A, 9, 10)
+    ledger.open(A, 0, 9, 10)
     assert offsets(ledger) == {}
-    assert ledger.positions() == {}
+    assert ledger.positions() == {A: 0}
     assert ledger.unsettled() == 10
 
 
 def test_a_run_is_committed_when_its_last_record_is_settled(ledger: Ledger) -> None:
-    entry = ledger.open(A, 9, 3)
+    entry = ledger.open(A, 7, 9, 3)
     entry.settle(2)
     assert offsets(ledger) == {}
     entry.settle()
@@ -43,7 +43,7 @@ def test_a_run_is_committed_when_its_last_record_is_settled(ledger: Ledger) -> N
 
 
 def test_a_settled_run_waits_for_the_one_before_it(ledger: Ledger) -> None:
-    first, second = ledger.open(A, 4, 5), ledger.open(A, 9, 5)
+    first, second = ledger.open(A, 0, 4, 5), ledger.open(A, 5, 9, 5)
     second.settle(5)
     assert offsets(ledger) == {}
     first.settle(5)
@@ -51,35 +51,35 @@ def test_a_settled_run_waits_for_the_one_before_it(ledger: Ledger) -> None:
 
 
 def test_partitions_do_not_wait_for_each_other(ledger: Ledger) -> None:
-    ledger.open(A, 4, 5)
-    ledger.open(B, 2, 3).settle(3)
+    ledger.open(A, 0, 4, 5)
+    ledger.open(B, 0, 2, 3).settle(3)
     assert offsets(ledger) == {B: 3}
     assert ledger.unsettled({A}) == 5
     assert ledger.unsettled({B}) == 0
 
 
 def test_after_a_failed_commit_every_position_is_handed_out_again(ledger: Ledger) -> None:
-    ledger.open(A, 4, 5).settle(5)
+    ledger.open(A, 0, 4, 5).settle(5)
     ledger.committable()
     ledger.recommit()
     assert offsets(ledger) == {A: 5}
 
 
 def test_nothing_of_a_revoked_partition_is_ever_committed(ledger: Ledger) -> None:
-    late = ledger.open(A, 4, 5)
+    late = ledger.open(A, 0, 4, 5)
     ledger.revoke(A)
     late.settle(5)
     assert offsets(ledger) == {}
     assert ledger.assigned() == [B]
-    ledger.open(A, 9, 5).settle(5)
+    ledger.open(A, 5, 9, 5).settle(5)
     assert offsets(ledger) == {}, "nor of one that was never assigned"
 
 
 def test_an_entry_of_an_earlier_epoch_does_not_count_in_the_next(ledger: Ledger) -> None:
-    late = ledger.open(A, 99, 5)
+    late = ledger.open(A, 95, 99, 5)
     ledger.revoke(A)
     ledger.assign(A)
-    again = ledger.open(A, 4, 5)
+    again = ledger.open(A, 0, 4, 5)
     late.settle(5)
     assert offsets(ledger) == {}
     again.settle(5)
@@ -88,11 +88,26 @@ def test_an_entry_of_an_earlier_epoch_does_not_count_in_the_next(ledger: Ledger)
 
 def test_missing_offsets_are_seen_between_runs_only(ledger: Ledger) -> None:
     assert ledger.skipped(A, 100) is None, "the first run of an epoch may begin anywhere"
-    ledger.open(A, 104, 5)
+    ledger.open(A, 100, 104, 5)
     assert ledger.skipped(A, 105) is None
     assert ledger.skipped(A, 108) == (105, 107)
     assert ledger.skipped(B, 108) is None
     assert ledger.skipped(("jobs", 7), 108) is None
+
+
+def test_what_holds_no_record_is_passed_over_once_nothing_is_under_way(ledger: Ledger) -> None:
+    entry = ledger.open(A, 0, 4, 5)
+    ledger.pass_over(A, 6)
+    assert offsets(ledger) == {}
+    entry.settle(5)
+    ledger.pass_over(A, 6)
+    assert offsets(ledger) == {A: 5}, "not before it is known to be settled"
+    assert ledger.idle() == [A, B]
+    ledger.pass_over(A, 6)
+    assert offsets(ledger) == {A: 6}
+    ledger.pass_over(A, 5)
+    assert offsets(ledger) == {}
+    assert ledger.skipped(A, 6) is None
 
 
 class Machine(RuleBasedStateMachine):
@@ -128,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         if self.open.get(partition):
             assert self.ledger.skipped(partition, first) == expected
         self.next[partition] = first + records
-        entry = self.ledger.open(partition, first + records - 1, records)
+        entry = self.ledger.open(partition, first, first + records - 1, records)
         number = len(self.left)
         self.left[number] = records
         if partition in self.open:

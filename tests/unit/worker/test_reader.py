@@ -151,7 +151,7 @@ def test_jobs_of_a_blocked_model_are_refused_and_bad_ones_for_what_they_are() ->
         3: "unknown_model",
         4: "model_unavailable",
     }
-    assert answer.failures[4][3:] == ("m", "1", 0, 10**12)
+    assert answer.failures[4][3:7] == ("m", "1", 0, 10**12)
     blocks, _ = reader().read(1, arrived(values[:1], notice=wire.Notice(frozenset({"another"}))))
     assert [block.ids for block in blocks] == [[b"k0"]]
 

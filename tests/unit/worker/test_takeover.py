@@ -15,7 +15,7 @@ def test_an_owner_that_died_is_counted_and_one_that_let_go_is_not() -> None:
     assert read_metadata(write_metadata("open", 1, 9)) == Left(2, 9)
     assert read_metadata(write_metadata("shut", 0, 9)) == Left(0, 9)
     assert read_metadata(write_metadata("shut", 2, 9)) == Left(2, 9), "letting go is no progress"
-    assert read_metadata(write_metadata("alone", 0, 9)) == Left(1, 9, killer=True)
+    assert read_metadata(write_metadata("alone", 0, 9)) == Left(1, 9, alone=True)
 
 
 @pytest.mark.parametrize("metadata", [None, "", "open", "open x 1", "somebody's own", "open -1 1", "open 1 2 3", "shut ٣ 1"])
@@ -27,8 +27,35 @@ def test_progress_resets_the_count() -> None:
     ledger = Ledger()
     ledger.assign(P, 10, takeovers=2)
     assert ledger.committable() == {P: Mark(10, 2, 10)}, "who comes next is to know that this one was here"
-    entry = ledger.open(P, 14, 5)
+    entry = ledger.open(P, 10, 14, 5)
     assert ledger.committable() == {}
     assert ledger.marks([P]) == {P: Mark(10, 2, 15)}
     entry.settle(5)
     assert ledger.marks([P]) == {P: Mark(15, 0, 15)}
+
+
+def test_what_is_run_alone_is_said_in_every_commit_until_it_is_settled() -> None:
+    ledger = Ledger()
+    ledger.assign(P, 10, takeovers=2)
+    entry = ledger.open(P, 10, 10, 1)
+    ledger.open(P, 11, 15, 5)
+    assert ledger.announce(P, 11, 12) is None, "what is before it is not settled"
+    assert ledger.announce(P, 10, 11) == Mark(10, 2, 11, alone=True)
+    assert ledger.committable() == {}, "it was handed out by the announcement"
+    ledger.recommit()
+    assert ledger.committable() == {P: Mark(10, 2, 11, alone=True)}
+    entry.settle()
+    assert ledger.committable() == {P: Mark(11, 0, 16)}
+
+
+def test_what_an_owner_was_told_it_says_itself_until_there_is_progress() -> None:
+    ledger = Ledger()
+    ledger.assign(P, 10, takeovers=1, alone_until=11)
+    assert ledger.committable() == {P: Mark(10, 1, 11, alone=True)}
+
+
+def test_a_start_that_could_not_be_asked_for_is_where_reading_began() -> None:
+    ledger = Ledger()
+    ledger.assign(P)
+    ledger.open(P, 40, 40, 1)
+    assert ledger.announce(P, 40, 41) == Mark(40, 0, 41, alone=True)

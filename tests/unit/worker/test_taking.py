@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,16 +30,16 @@ class World:
     def __init__(self) -> None:
         self.held: list[Hold] = []
         self.missed: list[tuple[Any, int, int]] = []
-        self.caution = Caution(self, self, 50)
+        self.caution = Caution(self, self, 50, 1_000_000)
         self.ledger = Ledger()
         for partition in ((JOBS, 0), (JOBS, 1), (RETRY, 0)):
             self.ledger.assign(partition, 0)
-        self.taking = Taking(Limits([JOBS], 1000), self.ledger, self.caution, self._missing)
+        self.taking = Taking(Limits([JOBS], 1000, 600.0), self.ledger, self.caution, self._missing)
 
     def _missing(self, partition: Any, first: int, last: int) -> None:
         self.missed.append((partition, first, last))
 
-    def announce(self, partition: Any, offset: int) -> bool:
+    def announce(self, partition: Any, first: int, end: int) -> bool:
         return False
 
     def commit_now(self) -> None: ...
@@ -97,6 +98,18 @@ def test_a_question_for_the_time_is_passed_over(world: World) -> None:
     probe = Message(None, None, 0, 0, 9000, [(PROBE, b"1")], RETRY)
     assert world.taking.take(Fetched([], messages(probe))) == []
     assert world.ledger.committable()[RETRY, 0].offset == 1
+
+
+def test_a_job_with_a_probes_header_of_its_own_is_a_job(world: World) -> None:
+    record = retried(0, "f.jobs-0-0")
+    record = replace(record, headers_=[*(record.headers_ or []), (PROBE, b"1")])
+    assert len(world.taking.take(Fetched([], messages(record)))) == 1
+
+
+def test_jobs_that_have_waited_for_their_model_as_long_as_they_may_are_run(world: World) -> None:
+    taken = messages(retried(0, "f.jobs-0-0", waited=600.0), retried(1, "f.jobs-0-1", waited=599.0))
+    found = {delivery.offsets.tolist()[0]: delivery.last_chance for delivery in world.taking.take(Fetched([], taken))}
+    assert found == {0: True, 1: False}
 
 
 def test_what_killed_before_stands_apart(world: World) -> None:

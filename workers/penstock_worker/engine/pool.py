@@ -168,7 +168,7 @@ class Pool:
             return False
         self._sequence += 1
         delivery.sequence = self._sequence
-        engine.send(delivery, self.notice)
+        engine.send(delivery, self.notice._replace(blocked=frozenset()) if delivery.last_chance else self.notice)
         return True
 
     def _listen(self, timeout: float) -> None:

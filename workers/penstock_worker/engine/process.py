@@ -86,6 +86,7 @@ class EngineProcess:
         self._running: Running | None = None
         self._killed: tuple[Cause, float] | None = None
         self._looked = self._clock()
+        self._watch.heard(self._looked)
         self._fruitless = True
         self.ready = False
         self.waiting = None
@@ -156,7 +157,7 @@ class EngineProcess:
     def watch(self) -> None:
         """Kill it where it is overdue or takes too much memory; look after the spare. To be called all the time."""
         now = self._clock()
-        if self._killed is None and (why := self._watch.look(now, busy=self.ready and bool(self.in_flight))) is not None:
+        if self._killed is None and (why := self._watch.look(now, busy=not self.ready or bool(self.in_flight))) is not None:
             if self._child.pipe.poll(0):
                 return  # what it has said may be that it is done: that is heard first
             self._killed = why

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, NoReturn
@@ -30,6 +31,8 @@ from penstock_worker.logs import configure_logs
 
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal to get when the parent dies."""
+
+_BEAT_EVERY: Final = 5.0
 
 
 def main(argv: list[str]) -> None:
@@ -62,6 +65,7 @@ def main(argv: list[str]) -> None:
     # The reader must not wait out the default 5 ms while the model thread holds the interpreter between two calls.
     sys.setswitchinterval(0.0005)
     parent.await_go()
+    parent.stop_beating()
     models = {name: list(versions) for name, versions in catalog.models.items()}
     parent.pipe.send_bytes(wire.token(Kind.READY, body=json.dumps(models).encode()))
     engine.run()
@@ -73,10 +77,19 @@ class _Parent:
     def __init__(self, pipe: Connection, *, goes: bool) -> None:
         self.pipe = pipe
         self._goes = goes
+        self._sending = threading.Lock()
+        self._served = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._beating.start()
 
     def say_waiting(self, reason: str) -> None:
         """A declared model cannot be loaded yet."""
-        self.pipe.send_bytes(wire.token(Kind.WAITING, body=reason.encode()))
+        self._say(wire.token(Kind.WAITING, body=reason.encode()))
+
+    def stop_beating(self) -> None:
+        """From now on the engine itself speaks."""
+        self._served.set()
+        self._beating.join()
 
     def pause(self, seconds: float) -> None:
         """Wait up to ``seconds``; ends the process with the parent."""
@@ -92,9 +105,21 @@ class _Parent:
 
     def _send_spare(self) -> None:
         try:
-            self.pipe.send_bytes(wire.token(Kind.SPARE))
+            self._say(wire.token(Kind.SPARE))
         except OSError:
             _end()
+
+    def _say(self, token: bytes) -> None:
+        with self._sending:
+            self.pipe.send_bytes(token)
+
+    def _beat(self) -> None:
+        """Loading may take minutes; a process that is stopped, or stuck, is told from one that is at it."""
+        while not self._served.wait(_BEAT_EVERY):
+            try:
+                self._say(wire.token(Kind.ALIVE))
+            except OSError:
+                return
 
     def _hear(self) -> None:
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FROZEN: Final = 1.0
 """Seconds between two looks from which on the parent itself was held up, and cannot say who was slow."""
 _SILENCE: Final = 60.0
-"""Seconds without a word from an engine that holds jobs, and runs none of them, after which it is taken for dead."""
+"""Seconds without a word from an engine that loads, or holds jobs and runs none, after which it is taken for dead."""
 _MEASURE_EVERY: Final = 0.05
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -109,7 +109,7 @@ class Watch:
             self._step.stop()
 
     def look(self, now: float, *, busy: bool) -> tuple[Cause, float] | None:
-        """Why it must be killed, and the limit that it has passed; ``busy``: it holds jobs. None: it may go on."""
+        """Why it must be killed, and the limit that it has passed; ``busy``: it loads, or holds jobs. None: it may go on."""
         overdue, silent = self._step.look(now), self._word.look(now)
         if overdue:
             return Cause.TIMEOUT, self._timeout

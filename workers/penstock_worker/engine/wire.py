@@ -57,6 +57,8 @@ class Kind(IntEnum):
     """From the engine: the slot that holds answers; 1 if they are the last of a batch, which is then no suspect any more."""
     SPARE = 16
     """From a spare: it has done what it may, and waits for :attr:`GO`."""
+    ALIVE = 17
+    """From an engine that does not serve yet: it is still at it."""
 
 
 def token(kind: Kind, first: int = 0, second: int = 0, body: bytes = b"") -> bytes:
@@ -169,6 +171,8 @@ class Failure(NamedTuple):
     """Rows of the batch that the job was in; 0 where it was in none."""
     timeout_us: int | None = None
     """The job's own timeout, from its origin's time."""
+    blind: bool = False
+    """The job was not decoded: its id may be another one."""
 
 
 class Answer(NamedTuple):

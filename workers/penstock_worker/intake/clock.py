@@ -12,6 +12,7 @@ from typing import Final
 
 _ASK_AGAIN: Final = 600.0
 """Steady clocks drift, and brokers' clocks are set: so many seconds after an answer, ask again."""
+_AFTER_REFUSAL: Final = 10.0
 
 
 class BrokerClock:
@@ -21,7 +22,8 @@ class BrokerClock:
         self._steady = steady
         self._wall = wall
         self._behind_ms = (wall() - steady()) * 1000  # a first guess, for what no promise rests on
-        self._asked = False
+        self._asking = False
+        self._asked_at: float | None = None
         self._told_at: float | None = None
 
     @property
@@ -32,15 +34,18 @@ class BrokerClock:
     @property
     def must_ask(self) -> bool:
         """Whether it should be asked now; to be followed by :meth:`asking`."""
-        return not self._asked and (self._told_at is None or self._steady() - self._told_at >= _ASK_AGAIN)
+        if self._asking:
+            return False
+        wait = _AFTER_REFUSAL if self._told_at is None else _ASK_AGAIN
+        return self._asked_at is None or self._steady() - self._asked_at >= wait
 
     def asking(self) -> None:
         """The question is on its way."""
-        self._asked = True
+        self._asking, self._asked_at = True, self._steady()
 
     def told(self, time_ms: int | None) -> None:
         """The answer: the broker's time in Unix ms, a moment ago; None or less than 0 where it gave none."""
-        self._asked = False
+        self._asking = False
         if time_ms is not None and time_ms >= 0:
             self._told_at = self._steady()
             self._behind_ms = time_ms - self._told_at * 1000

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from penstock_schemas.names import tier_seconds
-from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.intake.damage import StepOver
 from penstock_worker.intake.gate import Gate, Hold
 from penstock_worker.intake.health import Health
 from penstock_worker.intake.placing import Start, place
+from penstock_worker.intake.properties import consumer_properties
 from penstock_worker.intake.takeover import State, write_metadata
-from penstock_worker.kafka import UNREADABLE, group_properties
+from penstock_worker.kafka import UNREADABLE
 from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
@@ -67,9 +67,15 @@ class Intake:
         self._gate = Gate(delays)
         self._damage = StepOver()
         self._held: set[ledger.TopicPartition] = set()
+        self._own: dict[ledger.TopicPartition, tuple[int, str]] = {}
+        """The last commit of ours of each partition, offset and metadata."""
+        self._jumped: set[ledger.TopicPartition] = set()
+        """Of these nothing was polled since they were sent elsewhere: how far they were read before means nothing."""
         self._paused = False
         self.health = Health()
         self._gone: set[ledger.TopicPartition] = set()
+        self.quiet = False
+        """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
         """Whether the group has answered at least once, with partitions or without."""
         self._consumer = Consumer(
@@ -102,6 +108,7 @@ class Intake:
         if self._gate.holding and self._clock.known:
             self.release(self._gate.ripe(self._clock.now_ms()))
         first = self._consumer.poll(timeout)
+        self.quiet = first is None
         if first is None:
             self.health.look(self._consumer, self._topics[0])
             return Fetched([], [])
@@ -112,6 +119,8 @@ class Intake:
         errors = [m for m in messages if m.error() is not None]
         if errors or self._damage:
             messages = self._sound(messages)
+        if self._jumped:
+            self._jumped.difference_update((m.topic() or "", m.partition() or 0) for m in messages)
         if self._delayed.isdisjoint(map(_topic_of, messages)):
             return Fetched(messages, [])
         retries = [m for m in messages if m.topic() in self._delayed]
@@ -146,17 +155,21 @@ class Intake:
             with contextlib.suppress(KafkaException):  # one that has gone meanwhile
                 self._consumer.resume([TopicPartition(*partition) for partition in freed])
 
-    def commit(self, marks: Mapping[ledger.TopicPartition, ledger.Mark], *, wait: bool = False, state: State = "open") -> bool:
+    def commit(
+        self, marks: Mapping[ledger.TopicPartition, ledger.Mark], *, wait: bool = False, letting_go: bool = False
+    ) -> bool:
         """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
 
-        ``wait``: until the broker has answered. Returns False where it is known to have failed.
+        ``wait``: until the broker has answered. ``letting_go``: these are the last before another owner has them. Returns
+        False where it is known to have failed.
         """
         if not marks:
             return True
-        offsets = [
-            TopicPartition(*partition, mark.offset, write_metadata(state, mark.takeovers, mark.taken))
-            for partition, mark in marks.items()
-        ]
+        offsets: list[TopicPartition] = []
+        for partition, mark in marks.items():
+            state: State = "shut" if letting_go else "alone" if mark.alone else "open"
+            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken)
+            offsets.append(TopicPartition(*partition, *self._own[partition]))
         try:
             if not wait:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -178,6 +191,13 @@ class Intake:
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
             behind += max(0, high - position)
         return behind
+
+    def reached(self, partitions: Iterable[ledger.TopicPartition]) -> dict[ledger.TopicPartition, int]:
+        """How far ``partitions`` have been read, marks of transactions included, where that is known."""
+        if self._damage:
+            return {}  # what is passed there may have held records
+        asked = [TopicPartition(*partition) for partition in partitions if partition not in self._jumped]
+        return {(p.topic, p.partition): p.offset for p in self._consumer.position(asked) if p.offset >= 0} if asked else {}
 
     def missing(self, partition: ledger.TopicPartition, first: int, last: int) -> str | None:
         """Why offsets ``first`` to ``last`` were not read, where they may have held records; None where they held none."""
@@ -202,7 +222,7 @@ class Intake:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
-        starts = place(consumer, partitions)
+        starts = place(consumer, partitions, self._own)
         for partition in starts:
             self._forget(partition)
         consumer.incremental_assign(partitions)
@@ -236,12 +256,14 @@ class Intake:
 
     def _forget(self, partition: ledger.TopicPartition) -> None:
         self._held.discard(partition)
+        self._jumped.discard(partition)
         self._gate.forget(partition)
         self._damage.forget(partition)
 
     def _jump(self, partition: ledger.TopicPartition, offset: int) -> None:
         """Read one partition from ``offset`` on. Not seek(), which fails for one that has just come, or that has stopped."""
         where = [TopicPartition(*partition, offset)]
+        self._jumped.add(partition)
         with contextlib.suppress(KafkaException):  # it is being revoked
             self._consumer.incremental_unassign(where)
             self._consumer.incremental_assign(where)
@@ -270,21 +292,6 @@ class Intake:
             elif error is None:
                 sound.append(message)
         return sound
-
-
-def consumer_properties(settings: Settings, group: str) -> dict[str, Any]:
-    """librdkafka's properties for a consumer of jobs, which reads from the earliest record."""
-    largest = settings.topics.max_job_bytes + LETTER_OVERHEAD
-    tuning = {
-        "max.poll.interval.ms": 600_000,
-        "fetch.message.max.bytes": max(largest, 1024 * 1024),
-        # Else the client hangs up, again and again, on an answer that holds one job of more than its 100 MB.
-        "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),
-        "queued.max.messages.kbytes": max(settings.worker.prefetch_bytes, largest) // 1024,
-        # Each message that waits takes some 600 bytes besides its own: so many deliveries keep an engine fed.
-        "queued.min.messages": 2 * settings.worker.window * settings.worker.delivery_records,
-    }
-    return group_properties(settings, group, reset="earliest", tuning=tuning)
 
 
 def _names(partitions: Iterable[TopicPartition]) -> list[str]:

@@ -45,6 +45,7 @@ class Delivery:
         "headers",
         "isolation",
         "keys",
+        "last_chance",
         "left",
         "offsets",
         "partitions",
@@ -79,6 +80,8 @@ class Delivery:
         self.sequence = -1
         self.isolation = Isolation.NONE
         self.retried = False
+        self.last_chance = False
+        """Its jobs have waited for their model as long as they may: they are run, however that does."""
         self.left = len(values)
         self.answered = np.zeros(len(values), np.bool_)
 
@@ -125,6 +128,7 @@ class Delivery:
         again.which = None if self.which is None else self.which[chosen]
         again.isolation = self.isolation if isolation is None else isolation
         again.retried = self.retried
+        again.last_chance = self.last_chance
         return again
 
 

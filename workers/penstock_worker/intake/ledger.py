@@ -24,6 +24,8 @@ class Mark(NamedTuple):
     """How many owners in a row have ended there without a word."""
     taken: int
     """The offset after the last record that was taken in."""
+    alone: bool = False
+    """Whether the records from :attr:`offset` up to :attr:`taken` are run with nothing beside them."""
 
 
 class Entry:
@@ -52,16 +54,20 @@ class _Partition:
     """The position that was last handed out for committing."""
     takeovers: int = 0
     """How many owners in a row have ended at :attr:`position` without a word; 0 once it has moved."""
+    alone_until: int | None = None
+    """Up to which offset, excluded, records are run with nothing beside them; None once the position has moved."""
 
     def advance(self) -> None:
         """Move the position past what is settled without a hole."""
         entries = self.entries
         if entries and entries[0].unsettled <= 0:
-            self.takeovers = 0
+            self.takeovers, self.alone_until = 0, None
             while entries and entries[0].unsettled <= 0:
                 self.position = entries.popleft().next_offset
 
     def mark(self, position: int) -> Mark:
+        if self.alone_until is not None:
+            return Mark(position, self.takeovers, self.alone_until, alone=True)
         return Mark(position, self.takeovers, max(position, self.expected or 0))
 
 
@@ -71,12 +77,30 @@ class Ledger:
     def __init__(self) -> None:
         self._partitions: dict[TopicPartition, _Partition] = {}
 
-    def assign(self, partition: TopicPartition, expected: int | None = None, takeovers: int = 0) -> None:
+    def assign(
+        self, partition: TopicPartition, expected: int | None = None, takeovers: int = 0, alone_until: int | None = None
+    ) -> None:
         """Begin a new epoch of ``partition``, from offset ``expected`` if it is known; an earlier one is forgotten.
 
-        Its first position is handed out for committing, too: the next owner should read there that this one was here.
+        Its first position is handed out for committing, too: the next owner should read there that this one was here, and
+        still what it was told itself (``alone_until``), until there is progress.
         """
-        self._partitions[partition] = _Partition(expected=expected, position=expected, takeovers=takeovers)
+        held = _Partition(expected=expected, position=expected, takeovers=takeovers, alone_until=alone_until)
+        self._partitions[partition] = held
+
+    def announce(self, partition: TopicPartition, first: int, end: int) -> Mark | None:
+        """Records from ``first`` to ``end`` (excluded) are to be run alone: what to commit before, and whenever again.
+
+        None where something before them is not settled.
+        """
+        held = self._partitions.get(partition)
+        if held is None:
+            return None
+        held.advance()
+        if held.position != first:
+            return None
+        held.told, held.alone_until = first, end
+        return held.mark(first)
 
     def revoke(self, partition: TopicPartition) -> None:
         """End the epoch: nothing of ``partition`` is committed any more."""
@@ -96,14 +120,16 @@ class Ledger:
             return None
         return held.expected, first_offset - 1
 
-    def open(self, partition: TopicPartition, last_offset: int, records: int) -> Entry:
-        """Enter a run of ``records`` that ends with ``last_offset``, behind the runs that are there.
+    def open(self, partition: TopicPartition, first_offset: int, last_offset: int, records: int) -> Entry:
+        """Enter a run of ``records`` from ``first_offset`` to ``last_offset``, behind the runs that are there.
 
         A run of a partition that is not assigned gets an entry that the ledger does not hold: settling it changes nothing.
         """
         entry = Entry(partition, last_offset + 1, records)
         held = self._partitions.get(partition)
         if held is not None:
+            if held.position is None:
+                held.position = held.told = first_offset
             held.expected = last_offset + 1
             held.entries.append(entry)
         return entry
@@ -128,6 +154,16 @@ class Ledger:
                 if held.position is not None:
                     marks[partition] = held.mark(held.position)
         return marks
+
+    def idle(self) -> list[TopicPartition]:
+        """The partitions of which nothing is under way."""
+        return [partition for partition, held in self._partitions.items() if not held.entries]
+
+    def pass_over(self, partition: TopicPartition, offset: int) -> None:
+        """Nothing is under way, and what lies before ``offset`` and was not taken in held no record: transactions' marks."""
+        held = self._partitions.get(partition)
+        if held is not None and not held.entries and offset > max(held.position or 0, held.expected or 0):
+            held.position = held.expected = offset
 
     def recommit(self) -> None:
         """Hand every position out once more: a commit has failed."""

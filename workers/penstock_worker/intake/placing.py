@@ -10,6 +10,8 @@ from confluent_kafka import KafkaException, TopicPartition
 from penstock_worker.intake.takeover import Left, read_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from confluent_kafka import Consumer
 
     from penstock_worker.intake import ledger
@@ -29,8 +31,13 @@ class Start(NamedTuple):
     """First and last offset that retention deleted before anyone read them."""
 
 
-def place(consumer: Consumer, partitions: list[TopicPartition]) -> dict[ledger.TopicPartition, Start]:
-    """Set the offset of each of ``partitions``, and say where and how that is."""
+def place(
+    consumer: Consumer, partitions: list[TopicPartition], own: Mapping[ledger.TopicPartition, tuple[int, str]]
+) -> dict[ledger.TopicPartition, Start]:
+    """Set the offset of each of ``partitions``, and say where and how that is.
+
+    ``own`` are this process' own last commits, offset and metadata: whoever wrote that has not died.
+    """
     log = structlog.get_logger("penstock.intake")
     starts: dict[ledger.TopicPartition, Start] = {(p.topic, p.partition): Start(None) for p in partitions}
     try:
@@ -39,7 +46,8 @@ def place(consumer: Consumer, partitions: list[TopicPartition]) -> dict[ledger.T
             low, high = consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
             start = Start(low, high)
             if low <= known.offset <= high:
-                start = Start(known.offset, high, read_metadata(known.metadata))
+                mine = own.get((partition.topic, partition.partition)) == (known.offset, known.metadata)
+                start = Start(known.offset, high, Left() if mine else read_metadata(known.metadata))
             elif 0 <= known.offset < low:
                 start = Start(low, high, gap=(known.offset, low - 1))
             elif known.offset > high:

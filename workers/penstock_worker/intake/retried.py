@@ -32,11 +32,12 @@ class _Job(NamedTuple):
 
 
 def from_retries(
-    messages: Sequence[Message], open_entry: Callable[[TopicPartition, int, int], Entry], most_bytes: int
+    messages: Sequence[Message], open_entry: Callable[[TopicPartition, int, int], Entry], most_bytes: int, last_wait: float
 ) -> Retried:
     """Deliveries of retry records, of at most ``most_bytes`` each (a larger record stands alone).
 
     ``open_entry`` enters a run in the ledger: partition, last offset, records. Probes are entered as runs of no record.
+    Jobs that have waited ``last_wait`` seconds have their last chance.
     """
     jobs: list[_Job] = []
     headers = read_headers(messages)
@@ -49,11 +50,15 @@ def from_retries(
             stamp = message.timestamp()[1]
             tries = parse_tries(own, topic=topic, partition=partition, offset=offset, timestamp_ms=stamp, retried=True)
             jobs.append(_Job(message, own, tries, entry))
-    groups: dict[str, list[_Job]] = defaultdict(list)
+    groups: dict[tuple[str, bool], list[_Job]] = defaultdict(list)
     for job in jobs:
         if not job.tries.kills:
-            groups[job.tries.place[0]].append(job)
-    deliveries = [_delivery(part) for group in groups.values() for part in _parts(group, most_bytes)]
+            groups[job.tries.place[0], job.tries.waited >= last_wait].append(job)
+    deliveries: list[Delivery] = []
+    for (_, last_chance), group in groups.items():
+        for part in _parts(group, most_bytes):
+            deliveries.append(_delivery(part))
+            deliveries[-1].last_chance = last_chance
     return Retried(deliveries, [_delivery([job]) for job in jobs if job.tries.kills])
 
 

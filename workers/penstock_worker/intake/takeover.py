@@ -2,8 +2,8 @@
 
 An owner writes ``open`` with every commit while it works, and ``shut`` when it hands the partition over in good order. Who
 takes over from ``open`` knows that the owner died, or was thrown out, at that very offset, and counts it; progress resets the
-count. ``alone`` is written before the one job at that offset is run with nothing beside it: an owner that ends there has
-most likely been killed by that job.
+count. ``alone`` is written before the jobs from that offset on, up to another, are run with nothing beside them: an owner
+that ends there has most likely been killed by one of them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Left(NamedTuple):
     """How many owners in a row have ended at the committed offset without a word."""
     taken: int = 0
     """The offset after the last record that it is known to have taken in."""
-    killer: bool = False
-    """Whether the record at the committed offset was run alone when its owner ended."""
+    alone: bool = False
+    """Whether the records from the committed offset up to :attr:`taken` were run alone when their owner ended."""
 
 
 def write_metadata(state: State, takeovers: int, taken: int) -> str:

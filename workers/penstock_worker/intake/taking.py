@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +30,8 @@ class Limits(NamedTuple):
 
     topics: Sequence[str]
     most_bytes: int
+    last_wait: float
+    """Seconds after which a job that waits for its model is run, however that does."""
 
 
 class Taking:
@@ -50,7 +53,7 @@ class Taking:
                 deliveries.append(delivery)
         if fetched.retries:
             due = self._apart(fetched.retries) if self._caution.busy or not self._caution.idle else fetched.retries
-            retried = from_retries(due, self._open, self._limits.most_bytes)
+            retried = from_retries(due, self._open, self._limits.most_bytes, self._limits.last_wait)
             self._caution.add(retried.dangerous)
             deliveries += retried.deliveries
         return deliveries
@@ -60,15 +63,16 @@ class Taking:
         stretches = runs(delivery.partitions)
         for begin, end in stretches:
             partition = (delivery.topic, int(delivery.partitions[begin]))
-            self._look_behind(partition, int(delivery.offsets[begin]))
-            delivery.entries.append(self._ledger.open(partition, int(delivery.offsets[end - 1]), end - begin))
+            first = int(delivery.offsets[begin])
+            self._look_behind(partition, first)
+            delivery.entries.append(self._ledger.open(partition, first, int(delivery.offsets[end - 1]), end - begin))
         if len(stretches) > 1:
             lengths = [end - begin for begin, end in stretches]
             delivery.which = np.repeat(np.arange(len(stretches), dtype=np.int32), lengths)
 
     def _open(self, partition: TopicPartition, offset: int, records: int) -> Entry:
         self._look_behind(partition, offset)
-        return self._ledger.open(partition, offset, records)
+        return self._ledger.open(partition, offset, offset, records)
 
     def _look_behind(self, partition: TopicPartition, offset: int) -> None:
         skipped = self._ledger.skipped(partition, offset)
@@ -79,6 +83,8 @@ class Taking:
         """What of ``messages`` is not dangerous. What is waits with ``caution``, or, past its bound, in Kafka."""
         harmless: list[Message] = []
         held: set[TopicPartition] = set()
+        chunks: dict[TopicPartition, list[Message]] = {}
+        chunk_bytes: Counter[TopicPartition] = Counter()
         for message in messages:
             topic, offset = message.topic() or "", message.offset() or 0
             partition = (topic, message.partition() or 0)
@@ -90,10 +96,21 @@ class Taking:
             elif not self._caution.watches(partition, offset):
                 harmless.append(message)
             elif topic in self._limits.topics:
-                delivery = from_messages(topic, [message])
-                self._enter(delivery)
-                self._caution.add([delivery])
+                chunk = chunks.setdefault(partition, [])
+                chunk.append(message)
+                chunk_bytes[partition] += len(message)
+                full = chunk_bytes[partition] >= self._limits.most_bytes
+                if full or len(chunk) >= self._caution.chunk(partition, chunk[0].offset() or 0):
+                    self._set_apart(topic, chunks.pop(partition))
+                    chunk_bytes[partition] = 0
             else:
-                retried = from_retries([message], self._open, self._limits.most_bytes)
+                retried = from_retries([message], self._open, self._limits.most_bytes, self._limits.last_wait)
                 self._caution.add([*retried.dangerous, *retried.deliveries])
+        for (topic, _), chunk in chunks.items():
+            self._set_apart(topic, chunk)
         return harmless
+
+    def _set_apart(self, topic: str, chunk: list[Message]) -> None:
+        delivery = from_messages(topic, chunk)
+        self._enter(delivery)
+        self._caution.add([delivery])

@@ -20,6 +20,8 @@ FAULTS: Final = frozenset(
 """Failures that may be the model's own fault."""
 _FIRST_REST: Final = 5.0
 _LONGEST_REST: Final = 60.0
+_FORGET: Final = 1200.0
+"""So long after its rest without one more failure, nobody is alarmed any more."""
 _DEATH: Final = 20
 """A dead engine weighs as much as so many failed jobs: it costs seconds, not microseconds."""
 
@@ -33,6 +35,8 @@ class _Row:
     rest: float = 0.0
     """How long the model rests before it is given jobs again, in seconds; 0 while it does not rest."""
     until: float = 0.0
+    deaths: int = 0
+    """Of the failures, those that cost an engine."""
 
 
 class Breaker:
@@ -56,6 +60,7 @@ class Breaker:
         """``jobs`` of ``model`` failed, or one that ``died`` with its engine. Returns whether the model rests from now on."""
         row = self._rows.setdefault(model, _Row(0, now))
         row.failures += _DEATH if died else jobs
+        row.deaths += died
         if row.rest:
             if now >= row.until:
                 row.rest = min(2 * row.rest, _LONGEST_REST)
@@ -71,15 +76,18 @@ class Breaker:
         row = self._rows.get(model or "")
         return row is not None and row.rest > 0
 
-    def unready(self) -> list[str]:
-        """The models that fail every job."""
-        return [model for model, row in self._rows.items() if row.rest]
+    def unready(self, now: float) -> list[str]:
+        """The models that fail every job, and were tried lately."""
+        return [model for model, row in self._rows.items() if row.rest and now < row.until + _FORGET]
 
     def blocked(self, now: float) -> frozenset[str]:
-        """The models that are given no jobs at ``now``."""
+        """The models that are given no jobs at ``now``: those whose failures cost engines, and other models' jobs their time.
+
+        A model that only says no does no harm: it runs on, and the first job that it does not refuse ends its rest.
+        """
         if not self._rows:
             return _NONE
-        return frozenset(model for model, row in self._rows.items() if row.rest and now < row.until)
+        return frozenset(model for model, row in self._rows.items() if row.deaths and row.rest and now < row.until)
 
 
 _NONE: Final = frozenset[str]()

@@ -51,7 +51,7 @@ class Letters:
             time_ms=_now_ms(),
         )
 
-    def retry(self, job_id: bytes, error: JobError, tries: Tries, delay: float) -> list[Header]:
+    def retry(self, job_id: bytes | None, error: JobError, tries: Tries, delay: float) -> list[Header]:
         """Headers of the record that takes a job's place; ``tries`` are those of its next try, ``delay`` in seconds."""
         due_ms = _now_ms() + round(delay * 1000)
         return build_retry_headers(tries, job_id=job_id, error=error, worker=self._worker, due_ms=due_ms)

@@ -120,12 +120,12 @@ class Publisher:
             bury()
         else:
             self.retried[failure.code] += 1
-            self._retry(delivery, index, key, again, JobError(code, failure.message), bury)
+            self._retry(delivery, index, None if failure.blind else key, again, JobError(code, failure.message), bury)
 
     def _retry(
-        self, delivery: Delivery, index: int, key: bytes, again: Again, error: JobError, bury: Callable[[], None]
+        self, delivery: Delivery, index: int, job_id: bytes | None, again: Again, error: JobError, bury: Callable[[], None]
     ) -> None:
-        headers = self._letters.retry(key, error, again.tries, self._policy.seconds(again.tier))
+        headers = self._letters.retry(job_id, error, again.tries, self._policy.seconds(again.tier))
         confirmed = RetryConfirmed(self._outbox, headers, delivery.entry(index).settle, bury)
         # The job's own key and bytes, untouched: its id stands in a header.
         self._outbox.produce(self._names.retry(again.tier), delivery.keys[index], delivery.values[index], confirmed)

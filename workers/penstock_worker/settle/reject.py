@@ -41,7 +41,9 @@ def reject(
                 attempts=tries.attempt, generation=tries.generation,
             )
         )  # fmt: skip
-        failures[index] = Failure(told.code.value, told.message, evidence, request.model_name, timeout_us=request.timeout_us)
+        failures[index] = Failure(
+            told.code.value, told.message, evidence, request.model_name, timeout_us=request.timeout_us, blind=decoder is None
+        )
     return Answer(-1, np.array(indices, np.int32).tobytes(), keys, values, failures)
 
 

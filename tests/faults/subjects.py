@@ -1,0 +1,95 @@
+"""Owns what a soak goes through: each test, the faults that one run of it tries, and how many clean trials are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.faults.deck import CLUSTER, FLEET, KAFKA, REDIS
+from tests.faults.jobs import Kind
+from tests.faults.mutants import MUTANTS
+
+WORKER_STEPS: Final[Mapping[str, int]] = {
+    "taken": 400,
+    "retry-taken": 3,
+    "handed-over": 6,
+    "running": 30,
+    "answered": 30,
+    "letter-sent": 10,
+    "letter-confirmed": 10,
+    "outcome-sent": 400,
+    "outcome-confirmed": 400,
+    "retry-sent": 5,
+    "retry-confirmed": 5,
+    "commit-sent": 10,
+    "commit-confirmed": 10,
+}
+"""Steps of a job's way at which a worker kills itself; how often each is passed at most before that, so that it is reached
+within seconds."""
+PROJECTOR_STEPS: Final[Mapping[str, int]] = {"outcome-read": 400, "before-apply": 20, "applied": 20}
+ROUGH: Final[Mapping[Kind, str]] = {
+    Kind.CRASHES: "row that crashes its engine",
+    Kind.HANGS: "row that hangs its engine",
+    Kind.EATS: "row that eats its engine's memory",
+    Kind.FLAKY: "row that crashes its engine once",
+}
+WHOLE_WORKER: Final = "row that takes its whole worker with it"
+TAKEOVER: Final = "one of three workers killed, default session"
+LAST_OUTCOME: Final = f"{TAKEOVER}: last outcome"
+RECREATED: Final = "outcomes topic deleted and made again"
+DAMAGED: Final = "records damaged on the broker's disk"
+KAFKA_DISK: Final = "disk full under Kafka"
+LOGS_DISK: Final = "disk full under the fleet's logs"
+CODECS: Final = ("gzip", "snappy", "lz4", "zstd")
+HOSTILE: Final = "thousands of hostile records"
+RANDOM_KILLS: Final = "worker killed at random"
+REDRIVE: Final = "redrive killed and started again"
+FLAT: Final = "an hour under load: memory, handles and threads stay flat"
+
+
+def step_name(step: str) -> str:
+    """How a step stands in the table of trials."""
+    role = "projector" if step in PROJECTOR_STEPS else "worker"
+    return f"{role} killed at a step: {step.replace('-', ' ')}"
+
+
+def bomb_name(codec: str) -> str:
+    """How a decompression bomb stands there."""
+    return f"decompression bombs in {codec}"
+
+
+def mutant_name(name: str) -> str:
+    """How a broken worker stands there."""
+    return f"broken worker found out: {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """``test`` is a file in this folder, or one test of it; ``wanted``: clean trials of each of ``faults``, None: the usual."""
+
+    test: str
+    faults: Sequence[str]
+    wanted: int | None = None
+
+
+SUBJECTS: Final = (
+    Subject("test_mutants.py", tuple(mutant_name(mutant.name) for mutant in MUTANTS), 1),
+    Subject("test_fleet.py::test_promises_hold_whatever_fails", FLEET),
+    Subject("test_redis_faults.py", REDIS),
+    Subject("test_kafka_faults.py", KAFKA),
+    Subject("test_cluster.py", CLUSTER),
+    Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS)))),
+    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", tuple(ROUGH.values())),
+    Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,)),
+    Subject("test_redrive.py", (REDRIVE,)),
+    Subject("test_topics.py", (RECREATED,)),
+    Subject("test_damage.py", (DAMAGED,)),
+    Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,)),
+    Subject("test_disk.py::test_logs_have_no_room_and_jobs_flow", (LOGS_DISK,)),
+    Subject("test_bombs.py", tuple(map(bomb_name, CODECS))),
+    Subject("test_fuzz.py", (HOSTILE,), 1),
+    Subject("test_takeover.py", (TAKEOVER, LAST_OUTCOME)),
+    Subject("test_soak.py::test_workers_are_killed_at_random", (RANDOM_KILLS,), 300),
+    Subject("test_soak.py::test_nothing_grows", (FLAT,), 1),
+)
