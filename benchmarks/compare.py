@@ -166,6 +166,7 @@ def rounds(folder: Path, kafka: ApacheKafka, store: LocalRedis, jobs: int, count
             fleet=f"bench-{number}",
             kafka={"bootstrap_servers": kafka.bootstrap},
             redis={"url": store.url},
+            worker={"queues": ["", "echo"]},  # a topic for the echo to write to, which the fleet does not read
             models={"mlp": {"path": str(model), "max_batch_rows": 2048}},
         )
         topics = TopicManager(settings)
@@ -174,7 +175,7 @@ def rounds(folder: Path, kafka: ApacheKafka, store: LocalRedis, jobs: int, count
         one = {
             "tensorflow": limit("tensorflow", str(model / "1")),
             "echo": limit(
-                "echo", kafka.bootstrap, settings.names.jobs(), settings.names.retry("10m"), str(jobs), str(OUTCOME_BYTES)
+                "echo", kafka.bootstrap, settings.names.jobs(), settings.names.jobs("echo"), str(jobs), str(OUTCOME_BYTES)
             ),
             "fleet": fleet(settings, folder, jobs, {"Redis": store.pid, "Kafka": kafka.pid}),
         }

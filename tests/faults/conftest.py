@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from tests.faults.run import SESSION, options
+from tests.faults.run import options
 from tests.faults.site import Site
 from tests.support import MakeTopics, SettingsFactory, missing
 
-from penstock.local import LocalMissing
+from penstock.local import ApacheKafka, LocalMissing
 from penstock_schemas.settings import Settings
 
 
@@ -27,6 +27,22 @@ class SiteSettings(Protocol):
     """``site_settings(site, worker={"window": 2})``: settings of this test's fleet on ``site``, its topics made."""
 
     def __call__(self, site: Site, **sections: Any) -> Settings: ...
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """One for all fleets that leave theirs alone, which forgets dead members sooner than others may."""
+    folder = tmp_path_factory.mktemp("faults-kafka")
+    server = ApacheKafka(folder, config={"group.min.session.timeout.ms": "1000"})
+    try:
+        server.start()
+    except LocalMissing as error:
+        missing(str(error))
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -46,7 +62,7 @@ def own_site(tmp_path: Path) -> Iterator[SiteFactory]:
 @pytest.fixture
 def site_settings(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> SiteSettings:
     def make(site: Site, **sections: Any) -> Settings:
-        usual = options(tmp_path, bootstrap_servers=site.kafka.bootstrap, session_timeout=SESSION)
+        usual = options(tmp_path, bootstrap_servers=site.kafka.bootstrap)
         usual["redis"] = {"url": site.redis.url, "timeout": 1.0}
         for name, section in sections.items():
             usual[name] = usual.get(name, {}) | section

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = 10.0
 _HASTE: Final = 0.25
+_GATHER: Final = 0.1
+"""Seconds for which records are waited for until there are many."""
 _COMMITS: Final = "__consumer_offsets"
 _MANY: Final = 1000
 
@@ -70,22 +72,20 @@ class TopicReader:
 
     def _all(self, topic: str) -> Iterator[Message]:
         partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
-        for number in partitions:
-            low, end = self._bounds(topic, number)
-            if low == end:
-                continue
-            self._consumer.assign([TopicPartition(topic, number, low)])
-            position = low
-            while position < end:
-                messages = self._consumer.consume(_MANY, 0.05)
-                for message in messages:
-                    if message.error() is not None:
-                        raise AssertionError(f"{topic}-{number} cannot be read: {message.error()}")
+        bounds = {number: self._bounds(topic, number) for number in partitions}
+        left = {number: end for number, (low, end) in bounds.items() if low < end}
+        self._consumer.assign([TopicPartition(topic, number, bounds[number][0]) for number in left])
+        while left:
+            for message in self._consumer.consume(_MANY, _GATHER):
+                if message.error() is not None:
+                    raise AssertionError(f"{topic}-{message.partition()} cannot be read: {message.error()}")
+                if (message.offset() or 0) < bounds[message.partition() or 0][1]:
                     yield message
-                # Also over what is no record (the marks of transactions): those are passed without being handed out.
-                (reached,) = self._consumer.position([TopicPartition(topic, number)])
-                position = max(position, reached.offset)
-            self._consumer.unassign()
+            # Also over what is no record (the marks of transactions): those are passed without being handed out.
+            for place in self._consumer.position([TopicPartition(topic, number) for number in left]):
+                if place.offset >= left[place.partition]:
+                    del left[place.partition]
+        self._consumer.unassign()
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         bounds = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT)

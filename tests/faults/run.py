@@ -33,6 +33,8 @@ QUIET_WITHIN: Final = 90.0
 def options(folder: Path, **kafka: Any) -> dict[str, Any]:
     """Settings under which much is in flight at any moment: small deliveries, small batches, a model that takes its time.
 
+    ``kafka``: further ones of that section.
+
     Retries come soon, so that a short life holds many; and no model rests because all that is left of a life are jobs that
     fail.
     """
@@ -41,7 +43,7 @@ def options(folder: Path, **kafka: Any) -> dict[str, Any]:
     path = write_model(folder / "model", batch_seconds=0.04, marks=marks)
     model = {"path": str(path), "max_batch_rows": 16, "timeout": 4.0}
     return {
-        "kafka": kafka,
+        "kafka": {"session_timeout": SESSION} | kafka,
         "topics": {"job_partitions": 6, "outcome_partitions": 4},
         "retry": {"tiers": ["1s", "2s"], "attempts": ATTEMPTS, "model_grace": 2.5, "breaker_failures": 10**6},
         "worker": {

@@ -11,7 +11,7 @@ from tests.faults.damage import Batch, batches, spoil
 from tests.faults.harness import Fleet
 from tests.faults.jobs import USUAL, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SESSION, conclude, options
+from tests.faults.run import SEED, conclude, options
 from tests.faults.subjects import DAMAGED
 
 from penstock_schemas.dead import parse_letter
@@ -40,7 +40,7 @@ def test_what_is_damaged_on_disk_is_stepped_over(
 ) -> None:
     random = Random(SEED)
     kafka = own_kafka(config={"group.min.session.timeout.ms": "1000"})
-    usual = options(tmp_path, bootstrap_servers=kafka.bootstrap, session_timeout=SESSION)
+    usual = options(tmp_path, bootstrap_servers=kafka.bootstrap)
     chosen = settings(**usual)
     make_topics(chosen)
     jobs = make_jobs(SEED, 10**6, USUAL)

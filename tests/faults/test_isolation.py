@@ -10,7 +10,7 @@ from tests.backends.numpy_models import write_model
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, conclude, live, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, live, options
 from tests.faults.schedule import first_members
 from tests.faults.subjects import ROUGH, WHOLE_WORKER
 
@@ -42,10 +42,10 @@ def test_rough_jobs_among_others_cost_their_own_tries_alone(
         life.wait_ready(members)
         for number in range(ROUNDS):
             for kind, name in ROUGH.items():
-                life.submit(chain(islice(others, 300), rough(kind, number), islice(others, 100)))
+                life.submit(chain(islice(others, 150), rough(kind, number), islice(others, 50)))
                 life.flush()
                 life.recoveries.add(name, life.accepted)
-                life.until(lambda: life.recoveries.over, f"the jobs beside {kind} have their results")
+            life.until(lambda: life.recoveries.over, "the jobs beside them have their results")
         conclude(fleet, life)
 
 
@@ -55,7 +55,7 @@ def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
     usual = options(tmp_path)
-    chosen = settings(**usual | {"kafka": {"session_timeout": 6.0}})
+    chosen = settings(**usual)
     make_topics(chosen)
     others = make_jobs(SEED, 10**7)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
@@ -87,7 +87,7 @@ def test_a_model_that_fails_everything_rests_and_others_go_on(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
     failing = tmp_path / "failing"
-    usual = options(tmp_path, session_timeout=SESSION)
+    usual = options(tmp_path)
     usual["retry"] |= {"breaker_failures": 20, "breaker_seconds": 0.5}
     other = write_model(tmp_path / "other", fails=failing)
     usual["models"]["other"] = {"path": str(other), "max_batch_rows": 16}

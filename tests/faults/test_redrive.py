@@ -15,7 +15,7 @@ from tests.faults.harness import Fleet
 from tests.faults.jobs import Kind, make_jobs
 from tests.faults.life import Life
 from tests.faults.redrives import HOOK, adopt
-from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
 from tests.faults.schedule import Step
 from tests.faults.subjects import REDRIVE
 from tests.integration.cli import killed_redrive
@@ -77,7 +77,7 @@ class Operator:
 def test_a_redrive_that_is_killed_sends_each_letter_once(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
-    chosen = settings(**options(tmp_path, session_timeout=2 * SESSION))
+    chosen = settings(**options(tmp_path))
     make_topics(chosen)
     random = Random(SEED)
     jobs = make_jobs(SEED, 10**6, KINDS, repeated=0.0)

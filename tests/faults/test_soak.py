@@ -11,7 +11,7 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SESSION, SOAK, conclude, options
+from tests.faults.run import SEED, SOAK, conclude, options
 from tests.faults.schedule import first_members
 from tests.faults.subjects import FLAT, RANDOM_KILLS
 from tests.faults.trials import Trial, commit, record
@@ -57,7 +57,7 @@ class Killer:
 @pytest.mark.soak
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_workers_are_killed_at_random(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
-    chosen = settings(**options(tmp_path, session_timeout=2 * SESSION))
+    chosen = settings(**options(tmp_path))
     make_topics(chosen)
     members = first_members()
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:

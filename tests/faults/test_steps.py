@@ -14,13 +14,13 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SOAK, conclude
+from tests.faults.run import SEED, SOAK, conclude, options
 from tests.faults.subjects import PROJECTOR_STEPS, WORKER_STEPS, step_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.conftest import SiteFactory, SiteSettings
+    from tests.support import MakeTopics, SettingsFactory
 
 STEADY: Final = {"worker": 2, "projector": 1}
 """Members of each role that nothing happens to: where all die all the time nobody comes to anything."""
@@ -66,11 +66,12 @@ def replace(fleet: Fleet, life: Life, deaths: Mapping[str, Deaths]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(900 if SOAK else 240)
-def test_promises_hold_wherever_a_member_dies(own_site: SiteFactory, site_settings: SiteSettings, tmp_path: Path) -> None:
+def test_promises_hold_wherever_a_member_dies(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     random = Random(SEED)
     deaths = {role: Deaths(role, random) for role in STEPS}
-    site = own_site()
-    with Fleet(site_settings(site), tmp_path, site=site) as fleet, Life(fleet, SEED) as life:
+    chosen = settings(**options(tmp_path))
+    make_topics(chosen)
+    with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         steady = [f"{role}-{number + 1}" for role, many in STEADY.items() for number in range(many)]
         for name in steady:
             fleet.add(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults import soak
-from tests.faults.subjects import SUBJECTS
+from tests.faults.subjects import SUBJECTS, Subject
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +41,7 @@ def test_every_subject_is_a_soak_test() -> None:
 def test_what_nobody_can_run_is_given_up_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = soak.Subject("test_nothing.py", ("a fault",))
+    wanted = Subject("test_nothing.py", ("a fault",))
     monkeypatch.setattr(soak, "SUBJECTS", (wanted,))
     monkeypatch.setattr(soak, "GIVE_UP", 2)
     monkeypatch.setenv("FAULTS_COMMIT", "abc")

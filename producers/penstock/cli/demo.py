@@ -65,7 +65,9 @@ def _demo(console: Console, folder: Path, guard: Guard, forced: KafkaKind | None
         held_out = training.wait()
     say(f"trained; {len(held_out.labels)} scans that it never saw are held out")
     with console.status("starting a worker: TensorFlow loads, the model is warmed up for every batch size"):
-        settings = start_topics(Flags(), services, fleet="demo", models={MODEL: {"path": str(training.models)}})
+        # No spare: on a laptop, half a gigabyte and the seconds of importing TensorFlow once more are better saved.
+        declared = {MODEL: {"path": str(training.models)}}
+        settings = start_topics(Flags(), services, fleet="demo", models=declared, worker={"spare": "none"})
         worker = LocalWorker(settings, folder=folder, log=folder / "worker.log", guard=guard)
         worker.start()
     jobs = BURST_JOBS_EMBEDDED if services.is_embedded else BURST_JOBS
