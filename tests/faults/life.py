@@ -161,6 +161,11 @@ class Life:
                 time.sleep(_TURN)
         return None
 
+    def rest(self, timeout: float = 60.0) -> None:
+        """Wait until every job is committed and every outcome projected. Raises AssertionError that says what is not."""
+        left = self.wait_quiet(timeout)
+        assert left is None, f"not at rest within {timeout:g} s: {left}"
+
     def evidence(self) -> Evidence:
         """What is left of it now."""
         names = self._settings.names
@@ -201,10 +206,6 @@ class Life:
             burst = 1 + int(self._random.expovariate(1 / _MEAN_BURST))
             yield at, burst
             at += burst * seconds / count
-
-    def is_quiet(self) -> bool:
-        """Whether every job and retry is committed, and every outcome projected."""
-        return self.unrest() is None
 
     def unrest(self) -> str | None:
         """What is still to come; None where nothing is."""

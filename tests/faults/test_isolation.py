@@ -68,7 +68,7 @@ def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
             life.recoveries.add(WHOLE_WORKER, life.accepted)
             fleet.deaths += 5  # it may be anybody who was run alone meanwhile
             life.live_while(lambda: not life.recoveries.over, iter(()), rate=0, besides=lambda: again(fleet))
-        life.live_while(lambda: not life.is_quiet(), iter(()), rate=0, besides=lambda: again(fleet))
+        life.live_while(lambda: life.unrest() is not None, iter(()), rate=0, besides=lambda: again(fleet))
         verdict = conclude(fleet, life)
     ends = {told.outcome.attempts for told in verdict.account.told if told.outcome.id.startswith(Kind.KILLS_WORKER)}
     assert ends <= {1, 2, 3, 4}

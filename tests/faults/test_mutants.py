@@ -88,7 +88,7 @@ def test_the_same_life_finds_nothing_wrong_with_ours(
         begin(fleet, life)
         life.live(jobs(SEED), COUNT, STEPS, SECONDS)
         site.finish()
-        conclude(fleet, life)
+        conclude(fleet, life, quiet_within=QUIET_WITHIN)
 
 
 def begin(fleet: Fleet, life: Life) -> None:

@@ -46,7 +46,7 @@ def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics
         for _ in range(ROUNDS):
             life.submit(islice(jobs, 300))
             life.flush()
-            life.until(life.is_quiet, "the first jobs are done")
+            life.rest()
             life.kept += life.outcomes()
             delete_outcomes(chosen, life)
             life.submit(islice(jobs, 300))

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,11 +44,12 @@ class FakeConsumer:
     assigned: dict[int, int] = field(default_factory=dict[int, int])
     paused: set[int] = field(default_factory=set[int])
     commits: list[tuple[dict[int, tuple[int, str]], bool]] = field(default_factory=list[Any])
+    topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
     callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
-        self.callbacks = callbacks
+        self.topics, self.callbacks = topics, callbacks
 
     def consume(self, most: int, timeout: float) -> list[Any]:
         found: list[Any] = []
@@ -76,8 +78,11 @@ class FakeConsumer:
         self._ask()
         return self.low.get(place.partition, 0), 100
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def list_topics(self, topic: str | None = None, timeout: float = 0) -> Any:
         self._ask()
+        return SimpleNamespace(
+            topics=dict.fromkeys(["f.jobs", "f.retry.10s", "f.retry.2h", "f.retry.x", "g.retry.5s", "f.dead"])
+        )
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned |= {p.partition: p.offset for p in partitions}
@@ -165,6 +170,15 @@ def test_partitions_begin_at_their_committed_offsets_and_gaps_are_told(made: tup
     assert intake.joined
     assert consumer.assigned == {0: 50, 1: 9, 2: 7, 3: 4}, "where nothing was committed, at the log's start"
     assert owner.told == [("assigned", [("f.jobs", n) for n in range(4)]), ("gap", (("f.jobs", 1), 3, 8))]
+
+
+def test_every_retry_topic_that_there_is_is_read(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    known = ["f.jobs", "f.retry.10s", "f.retry.1m", "f.retry.10m"]
+    assert sorted(consumer.topics) == sorted([*known, "f.retry.2h"]), "jobs may wait in one that the settings named once"
+    consumer.unreachable = True
+    intake.subscribe()
+    assert sorted(consumer.topics) == sorted(known)
 
 
 def test_an_assignment_works_though_the_broker_cannot_be_asked(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from penstock_schemas.names import tier_seconds
 from penstock_worker.intake.damage import StepOver
 from penstock_worker.intake.gate import Gate, Hold
 from penstock_worker.intake.health import Health
-from penstock_worker.intake.placing import Start, place
+from penstock_worker.intake.placing import Start, place, retry_topics
 from penstock_worker.intake.properties import consumer_properties
 from penstock_worker.intake.takeover import State, write_metadata
 from penstock_worker.kafka import UNREADABLE
@@ -62,9 +61,9 @@ class Intake:
         self._clock = clock
         self._log = structlog.get_logger("penstock.intake")
         self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
-        delays = {settings.names.retry(tier): tier_seconds(tier) for tier in settings.retry.tiers}
-        self._delayed: frozenset[str | None] = frozenset(delays)
-        self._gate = Gate(delays)
+        self._settings = settings
+        self._delayed: frozenset[str | None] = frozenset()
+        self._gate = Gate({})
         self._damage = StepOver()
         self._held: set[ledger.TopicPartition] = set()
         self._own: dict[ledger.TopicPartition, tuple[int, str]] = {}
@@ -78,14 +77,8 @@ class Intake:
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
         """Whether the group has answered at least once, with partitions or without."""
-        self._consumer = Consumer(
-            consumer_properties(settings, settings.names.workers_group)
-            | {
-                "error_cb": self.health.on_error,
-                "on_commit": self.health.on_commit,
-                "logger": kafka_logger(),
-            }
-        )
+        callbacks = {"error_cb": self.health.on_error, "on_commit": self.health.on_commit, "logger": kafka_logger()}
+        self._consumer = Consumer(consumer_properties(settings, settings.names.workers_group) | callbacks)
 
     @property
     def topics(self) -> list[str]:
@@ -97,8 +90,12 @@ class Intake:
         return self.joined and self._clock.must_ask
 
     def subscribe(self) -> None:
-        topics = [*self._topics, *(topic for topic in self._delayed if topic)]
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        """Join the group, for the jobs topics and every retry topic that there is."""
+        delays = retry_topics(self._consumer, self._settings)
+        self._delayed, self._gate = frozenset(delays), Gate(delays)
+        self._consumer.subscribe(
+            [*self._topics, *delays], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     def poll(self, timeout: float, most: int) -> Fetched:
         """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
 
+from penstock_schemas.names import TIER_REGEX, tier_seconds
 from penstock_worker.intake.takeover import Left, read_metadata
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer
 
+    from penstock_schemas.settings import Settings
     from penstock_worker.intake import ledger
 
 _ASK_SECONDS: Final = 10.0
@@ -29,6 +32,25 @@ class Start(NamedTuple):
     left: Left = Left()
     gap: tuple[int, int] | None = None
     """First and last offset that retention deleted before anyone read them."""
+
+
+def retry_topics(consumer: Consumer, settings: Settings) -> dict[str, float]:
+    """Retry topics and their delays in seconds: those of the settings, and those of earlier settings that are still there.
+
+    Jobs may wait in a tier that the settings do not name any more; its name says how long.
+    """
+    names = settings.names
+    found = {names.retry(tier): tier_seconds(tier) for tier in settings.retry.tiers}
+    prefix = names.retry("")
+    try:
+        there = consumer.list_topics(timeout=_ASK_SECONDS).topics
+    except KafkaException:
+        return found  # nobody can be asked now; the client itself waits for the topics that it knows
+    for topic in there:
+        tier = topic.removeprefix(prefix)
+        if topic.startswith(prefix) and re.fullmatch(TIER_REGEX, tier):
+            found.setdefault(topic, tier_seconds(tier))
+    return found
 
 
 def place(
