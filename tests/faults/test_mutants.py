@@ -34,7 +34,7 @@ STEPS: Final = (
 )
 COUNT: Final = 600
 SECONDS: Final = 4.0
-QUIET_WITHIN: Final = 20.0
+QUIET_WITHIN: Final = 15.0
 """A fleet that has not come to rest by then never will; ours takes half of it."""
 MIXED: Final = {**TRIED, Kind.NO_MEMORY: 4, Kind.CRASHES: 2}
 CHOSEN: Final = MUTANTS if SOAK else Random(SEED).sample(MUTANTS, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from confluent_kafka import Producer
 from tests.backends.numpy_models import KILLS_WORKER, NO_MEMORY, write_model
 from tests.integration.worker.fleet import HERE, Fleet, MakeFleet, Tail, WorkerProcess, job, letter_headers, names
 from tests.support import eventually
@@ -155,3 +156,18 @@ def test_a_job_that_kills_whole_workers_costs_five_of_them_and_nobody_else_anyth
     (letter,) = fleet.letters(jobs[17]).values()
     assert [failure["code"] for failure in parse_letter(letter_headers(letter)).failures] == ["engine_crash"] * 2
     assert worker.drain() == 0
+
+
+def test_nothing_is_left_behind_a_transactions_mark(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.start().ready()
+    producer = Producer({"bootstrap.servers": fleet.settings.kafka.bootstrap_servers, "transactional.id": fleet.settings.fleet})
+    producer.init_transactions(30)
+    for number, commit in enumerate((True, False, True)):
+        producer.begin_transaction()
+        producer.produce(fleet.settings.names.jobs(), job(1), f"t-{number}", 0)
+        assert producer.flush(30) == 0
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
+    fleet.outcomes("t-0", "t-2")
+    eventually(lambda: fleet.committed() == fleet.ends(), "no lag")
+    assert "t-1" not in fleet.answered_now(), "what was not committed never was"
