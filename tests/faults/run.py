@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.checker import Verdict
 from tests.faults.jobs import ATTEMPTS, MODEL, Job
@@ -25,9 +27,19 @@ SOAK: Final = os.environ.get("SOAK") == "1"
 SEED: Final = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
 ROUNDS: Final = 10 if SOAK else 1
 """How often one life goes through a fault that is not dealt from a deck."""
+_IN_TURN: Final = ("bombs", "cluster", "damage", "full disk", "logs", "rough jobs", "random kills", "takeover", "topics")
+_TURN: Final = Random(SEED).choice(_IN_TURN)
+_ALL: Final = SOAK or os.environ.get("FAULTS_ALL") == "1"
 SESSION: Final = 3.0
 """How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
 QUIET_WITHIN: Final = 90.0
+
+
+def in_turn(name: str) -> pytest.MarkDecorator:
+    """Mark a test that takes its turn with others in ``make test``, by the seed."""
+    assert name in _IN_TURN
+    why = f"its seed chose {_TURN!r} of {len(_IN_TURN)} subjects; FAULTS_ALL=1 runs all, and make soak at full size"
+    return pytest.mark.skipif(not _ALL and name != _TURN, reason=why)
 
 
 def options(folder: Path, **kafka: Any) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
     tested, only = commit(), os.environ.get("FAULTS_ONLY", "")
     subjects = [subject for subject in SUBJECTS if only in subject.test]
     say(f"trials of {tested} are recorded in {path}; ended and started again, this goes on where it was")
+    minutes = sum(_minutes(subject, path, tested) for subject in subjects)
+    say(f"about {minutes / 60:.1f} hours to go, on two cores that do nothing else")
     for subject in subjects:
         _exhaust(subject, path, tested)
     return _conclude(subjects, path, tested)
@@ -61,6 +63,12 @@ def _exhaust(subject: Subject, path: Path, tested: str) -> None:
         in_vain = 0 if fewer > 0 and code == 0 else in_vain + 1
         lives = ceil((left - fewer) / fewer) if fewer > 0 else 0
         say(f"== {subject.test}: {'clean' if code == 0 else 'NOT CLEAN'} after {seconds:.0f} s; {_estimate(lives, seconds)}")
+
+
+def _minutes(subject: Subject, path: Path, tested: str) -> float:
+    """How long the rest of one test takes, going by how long all of it takes."""
+    usual = (USUAL if subject.wanted is None else subject.wanted) * len(set(subject.faults))
+    return subject.minutes * _lacking(subject, path, tested) / usual
 
 
 def _estimate(lives: int, seconds: float) -> str:

@@ -66,30 +66,34 @@ def mutant_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """``test`` is a file in this folder, or one test of it; ``wanted``: clean trials of each of ``faults``, None: the usual."""
+    """``test`` is a file in this folder, or one test of it; ``wanted``: clean trials of each of ``faults``, None: the usual.
+
+    ``minutes``: about how long the usual takes on two cores.
+    """
 
     test: str
     faults: Sequence[str]
+    minutes: float
     wanted: int | None = None
 
 
 SUBJECTS: Final = (
-    Subject("test_mutants.py", tuple(mutant_name(mutant.name) for mutant in MUTANTS), 1),
-    Subject("test_fleet.py::test_promises_hold_whatever_fails", FLEET),
-    Subject("test_redis_faults.py", REDIS),
-    Subject("test_kafka_faults.py", KAFKA),
-    Subject("test_cluster.py", CLUSTER),
-    Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS)))),
-    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", tuple(ROUGH.values())),
-    Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,)),
-    Subject("test_redrive.py", (REDRIVE,)),
-    Subject("test_topics.py", (RECREATED,)),
-    Subject("test_damage.py", (DAMAGED,)),
-    Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,)),
-    Subject("test_disk.py::test_logs_have_no_room_and_jobs_flow", (LOGS_DISK,)),
-    Subject("test_bombs.py", tuple(map(bomb_name, CODECS))),
-    Subject("test_fuzz.py", (HOSTILE,), 1),
-    Subject("test_takeover.py", (TAKEOVER, LAST_OUTCOME)),
-    Subject("test_soak.py::test_workers_are_killed_at_random", (RANDOM_KILLS,), 300),
-    Subject("test_soak.py::test_nothing_grows", (FLAT,), 1),
+    Subject("test_mutants.py", tuple(mutant_name(mutant.name) for mutant in MUTANTS), 6, wanted=1),
+    Subject("test_fleet.py::test_promises_hold_whatever_fails", FLEET, 25),
+    Subject("test_redis_faults.py", REDIS, 25),
+    Subject("test_kafka_faults.py", KAFKA, 45),
+    Subject("test_cluster.py", CLUSTER, 50),
+    Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS))), 120),
+    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", tuple(ROUGH.values()), 25),
+    Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,), 35),
+    Subject("test_redrive.py", (REDRIVE,), 20),
+    Subject("test_topics.py", (RECREATED,), 6),
+    Subject("test_damage.py", (DAMAGED,), 10),
+    Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,), 20),
+    Subject("test_disk.py::test_logs_have_no_room_and_jobs_flow", (LOGS_DISK,), 10),
+    Subject("test_bombs.py", tuple(map(bomb_name, CODECS)), 10),
+    Subject("test_fuzz.py", (HOSTILE,), 1, wanted=1),
+    Subject("test_takeover.py", (TAKEOVER, LAST_OUTCOME), 20),
+    Subject("test_soak.py::test_workers_are_killed_at_random", (RANDOM_KILLS,), 15, wanted=300),
+    Subject("test_soak.py::test_nothing_grows", (FLAT,), 62, wanted=1),
 )

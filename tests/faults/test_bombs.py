@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from tests.faults.harness import Fleet
 from tests.faults.jobs import make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, options
 from tests.faults.subjects import CODECS, bomb_name
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def throw(bootstrap: str, topic: str, codec: str, values: list[bytes]) -> list[K
 
 
 @pytest.mark.soak
+@in_turn("bombs")
 @pytest.mark.timeout(900 if SOAK else 240)
 def test_bombs_are_refused_at_the_door_and_jobs_around_them_flow(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path

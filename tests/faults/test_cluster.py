@@ -8,7 +8,7 @@ import pytest
 from tests.faults.cluster import Cluster, cluster_schedule
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
-from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, live, options
+from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, in_turn, live, options
 from tests.support import MakeTopics, RedisFactory, SettingsFactory, missing
 
 from penstock.local import LocalMissing
@@ -21,6 +21,7 @@ GAP = 12.0 if SOAK else 4.0
 
 
 @pytest.mark.soak
+@in_turn("cluster")
 @pytest.mark.timeout(1800 if SOAK else 300)
 def test_promises_hold_while_brokers_come_and_go(
     own_redis: RedisFactory, settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path

@@ -11,7 +11,7 @@ from tests.faults.damage import Batch, batches, spoil
 from tests.faults.harness import Fleet
 from tests.faults.jobs import USUAL, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, conclude, options
+from tests.faults.run import SEED, conclude, in_turn, options
 from tests.faults.subjects import DAMAGED
 
 from penstock_schemas.dead import parse_letter
@@ -34,6 +34,7 @@ def choose(random: Random, partition: list[Batch]) -> list[Batch]:
 
 
 @pytest.mark.soak
+@in_turn("damage")
 @pytest.mark.timeout(300)
 def test_what_is_damaged_on_disk_is_stepped_over(
     own_kafka: KafkaFactory, settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path

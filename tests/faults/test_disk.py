@@ -14,7 +14,7 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn
 from tests.faults.subjects import KAFKA_DISK, LOGS_DISK
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.soak
+@in_turn("full disk")
 @pytest.mark.timeout(1200 if SOAK else 240)
 def test_kafka_runs_out_of_disk_and_gets_some_back(
     own_site: SiteFactory, site_settings: SiteSettings, small_disk: Path, tmp_path: Path
@@ -80,6 +81,7 @@ def test_kafka_runs_out_of_disk_and_gets_some_back(
 
 
 @pytest.mark.soak
+@in_turn("logs")
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_logs_have_no_room_and_jobs_flow(
     own_site: SiteFactory, site_settings: SiteSettings, small_disk: Path, tmp_path: Path

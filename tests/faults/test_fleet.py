@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_promises_hold_whatever_fails(own_site: SiteFactory, site_settings: SiteSettings, tmp_path: Path) -> None:
     # In a soak Redis and Kafka have lives of their own, which hold more.
     deck = FLEET if SOAK else (*FLEET, *KAFKA, *REDIS)
-    count, seconds = (60_000, 180.0) if SOAK else (4_000, 24.0)
+    count, seconds = (60_000, 180.0) if SOAK else (3_500, 20.0)
     site = own_site()
     schedule = make_schedule(SEED, seconds, deck, session=SESSION, links=list(site.links))
     with Fleet(site_settings(site), tmp_path, site=site) as fleet:
@@ -45,12 +45,12 @@ def test_drains_repeat_nothing(settings: SettingsFactory, make_topics: MakeTopic
     steps = [
         Step(1.0, Fault.DRAIN_WORKER, "worker-1"),
         Step(2.0, Fault.ADD, "worker-4"),
-        Step(3.5, Fault.DRAIN_PROJECTOR, "projector-1"),
-        Step(4.0, Fault.DRAIN_WORKER, "worker-2"),
-        Step(5.0, Fault.ADD, "worker-5"),
-        Step(7.0, Fault.ADD, "worker-6"),
-        Step(8.0, Fault.DRAIN_WORKER, "worker-3"),
+        Step(3.0, Fault.DRAIN_PROJECTOR, "projector-1"),
+        Step(3.5, Fault.DRAIN_WORKER, "worker-2"),
+        Step(4.0, Fault.ADD, "worker-5"),
+        Step(5.0, Fault.ADD, "worker-6"),
+        Step(6.0, Fault.DRAIN_WORKER, "worker-3"),
     ]
     with Fleet(chosen, tmp_path) as fleet:
-        verdict = live(fleet, first_members(), steps, jobs=make_jobs(SEED, 4_000), count=4_000, seconds=10.0)
+        verdict = live(fleet, first_members(), steps, jobs=make_jobs(SEED, 3_000), count=3_000, seconds=7.5)
     assert verdict.repeated == 0

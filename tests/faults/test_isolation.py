@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.harness import Fleet
-from tests.faults.jobs import TRIED, Kind, make_jobs
+from tests.faults.jobs import TRIED, Expected, Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, live, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, live, options
 from tests.faults.schedule import first_members
 from tests.faults.subjects import ROUGH, WHOLE_WORKER
+
+from penstock_schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +32,7 @@ def rough(kind: Kind, number: int = 0) -> Iterator[Job]:
 
 
 @pytest.mark.soak
+@in_turn("rough jobs")
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_rough_jobs_among_others_cost_their_own_tries_alone(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
@@ -82,6 +87,11 @@ def again(fleet: Fleet) -> None:
             fleet.add(f"worker-{len(fleet.members) + 10}", dies_at="by its job")
 
 
+def failing_at_first(job: Job) -> Job:
+    """``job``, which ends as failed where it is of the other model and comes before that one rests."""
+    return job if job.kind is Kind.ORDINARY else replace(job, expected=Expected("", anything=True))
+
+
 @pytest.mark.timeout(200)
 def test_a_model_that_fails_everything_rests_and_others_go_on(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
@@ -99,10 +109,22 @@ def test_a_model_that_fails_everything_rests_and_others_go_on(
             fleet.add(name)
         life.wait_ready(members)
         failing.touch()
-        life.submit(make_jobs(SEED, 200, {Kind.OTHER: 1, Kind.ORDINARY: 1}))
-        life.until(lambda: "every job of a model fails" in fleet.members["worker-1"].log.read_text(), "the model rests")
+        log = fleet.members["worker-1"].log
+        jobs = make_jobs(SEED, 10**6, {Kind.OTHER: 1, Kind.ORDINARY: 1}, repeated=0.0)
+        life.live_while(
+            lambda: "every job of a model fails" not in log.read_text(),
+            map(failing_at_first, jobs),
+            rate=100,
+            besides=lambda: None,
+        )
+        life.submit(map(failing_at_first, islice(jobs, 100)))
+        life.flush()
         failing.unlink()
-        conclude(fleet, life)
+        verdict = conclude(fleet, life)
+    ends = Counter((told.outcome.status, told.outcome.error_code) for told in verdict.account.told)
+    assert ends.keys() == {("succeeded", None), ("failed", ErrorCode.MODEL_ERROR)}
+    waited = [tried for tried in verdict.account.tried if tried.tries.waited]
+    assert waited, "no job waited while its model rested"
 
 
 @pytest.mark.timeout(300)

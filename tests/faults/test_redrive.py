@@ -43,7 +43,7 @@ KINDS: Final[Mapping[Kind, float]] = {
 """Kinds of which a record comes to succeed when it is mended, and some that succeed anyway."""
 JOBS: Final = 400
 STEPS: Final = ("begun", "produced", "sent", "committed")
-KILLS: Final = 3
+KILLS: Final = 3 if SOAK else 1
 ARGUMENTS: Final = ("dead", "redrive", "--yes", "--rate", "60/s", "--edit")
 """Sixty letters in a transaction, so that there are some."""
 WITHIN: Final = 60.0

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import SEED, SOAK, conclude, options
+from tests.faults.run import SEED, SOAK, conclude, in_turn, options
 from tests.faults.schedule import first_members
 from tests.faults.subjects import FLAT, RANDOM_KILLS
 from tests.faults.trials import Trial, commit, record
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AN_HOUR: Final = 3600.0
 KILLS: Final = 60 if SOAK else 4
 MEAN_PAUSE: Final = 2.0
-SECONDS: Final = float(os.environ.get("FAULTS_SOAK_SECONDS") or (AN_HOUR if SOAK else 4.0))
+SECONDS: Final = float(os.environ.get("FAULTS_SOAK_SECONDS") or AN_HOUR)
 
 
 class Killer:
@@ -55,6 +55,7 @@ class Killer:
 
 
 @pytest.mark.soak
+@in_turn("random kills")
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_workers_are_killed_at_random(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     chosen = settings(**options(tmp_path))
@@ -70,6 +71,7 @@ def test_workers_are_killed_at_random(settings: SettingsFactory, make_topics: Ma
 
 
 @pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="it takes an hour to see whether something grows: make soak")
 @pytest.mark.timeout(SECONDS + 600)
 def test_nothing_grows(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     usual = options(tmp_path)

@@ -26,7 +26,7 @@ STEADY: Final = {"worker": 2, "projector": 1}
 """Members of each role that nothing happens to: where all die all the time nobody comes to anything."""
 AT_ONCE: Final = {"worker": 2, "projector": 1}
 """So many of each role are on their way to their step at any time."""
-SAMPLED: Final = {"worker": 4, "projector": 1}
+SAMPLED: Final = {"worker": 3, "projector": 1}
 """So many steps are tried in ``make test``."""
 STEPS: Final[Mapping[str, Mapping[str, int]]] = {"worker": WORKER_STEPS, "projector": PROJECTOR_STEPS}
 ARMED: Final = 10

@@ -41,7 +41,7 @@ def test_every_subject_is_a_soak_test() -> None:
 def test_what_nobody_can_run_is_given_up_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = Subject("test_nothing.py", ("a fault",))
+    wanted = Subject("test_nothing.py", ("a fault",), 30)
     monkeypatch.setattr(soak, "SUBJECTS", (wanted,))
     monkeypatch.setattr(soak, "GIVE_UP", 2)
     monkeypatch.setenv("FAULTS_COMMIT", "abc")
@@ -49,5 +49,6 @@ def test_what_nobody_can_run_is_given_up_and_told(
     monkeypatch.delenv("FAULTS_TRIALS", raising=False)
     assert soak.main([str(tmp_path / "trials")]) == 1
     said = capsys.readouterr().out
+    assert "about 0.5 hours to go" in said
     assert said.count("NOT CLEAN") == 2
     assert "lacking: 60 of 'a fault'" in said

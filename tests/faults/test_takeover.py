@@ -10,7 +10,7 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, options
 from tests.faults.subjects import LAST_OUTCOME, TAKEOVER
 from tests.faults.trials import Trial, commit, record
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.soak
+@in_turn("takeover")
 @pytest.mark.timeout(900 if SOAK else 200)
 def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     usual = options(tmp_path, session_timeout=KafkaSettings().session_timeout)

@@ -10,7 +10,7 @@ from confluent_kafka import admin as kafka_admin
 from tests.faults.harness import Fleet
 from tests.faults.jobs import make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, options
 from tests.faults.subjects import RECREATED
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def delete_outcomes(chosen: Settings, life: Life) -> None:
 
 
 @pytest.mark.soak
+@in_turn("topics")
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_the_outcomes_topic_is_made_again(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     chosen = settings(**options(tmp_path))
