@@ -10,6 +10,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+# Most tests wait more than they compute. Each process has a Kafka and a Redis of its own; all must share the faults' seed.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+export FAULTS_SEED ?= $(shell echo $$RANDOM)
 
 # What pytest runs, quick things first.
 QUICK := $(wildcard tests/unit tests/property tests/contract tests/packaging)
@@ -33,7 +36,7 @@ install: $(VENV)/.installed ## make the virtual environment in .venv, with every
 	@echo 'ready: . $(BIN)/activate'
 
 test: need-java $(VENV)/.installed lint ## lint, types and every test, against real Kafka and real Redis
-	$(BIN)/pytest $(QUICK) $(INTEGRATION) $(FAULTS) $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(QUICK) $(INTEGRATION) $(FAULTS) $(ARGS)
 
 test-unit: $(VENV)/.installed ## only the tests that need no service
 	$(BIN)/pytest $(QUICK) $(ARGS)

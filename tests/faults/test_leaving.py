@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
 
 ONE_PARTITION: Final[dict[str, Any]] = {
-    "kafka": {"session_timeout": 60.0},  # longer than a test waits
+    # The session is longer than a test waits; who stays hears of it with its next heartbeat.
+    "kafka": {"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}},
     "topics": {"job_partitions": 1, "outcome_partitions": 1},
 }
 
