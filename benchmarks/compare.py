@@ -96,6 +96,7 @@ def _toml(settings: Settings) -> str:
             f'fleet = "{settings.fleet}"',
             f'[kafka]\nbootstrap_servers = "{settings.kafka.bootstrap_servers}"',
             f'[redis]\nurl = "{settings.redis.url}"',
+            '[worker]\nspare = "none"',  # else TensorFlow is imported once more while the clock runs
             *(
                 f'[models.{name}]\npath = "{model.path}"\nmax_batch_rows = {model.max_batch_rows}'
                 for name, model in settings.models.items()
