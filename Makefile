@@ -10,9 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
-# Most tests wait more than they compute. Each process has a Kafka and a Redis of its own; all must share the faults' seed.
+# Most tests wait more than they compute. Each process has a Kafka and a Redis of its own.
 SIDE_BY_SIDE := -n 2 --dist loadfile
-export FAULTS_SEED ?= $(shell echo $$RANDOM)
 
 # What pytest runs, quick things first.
 QUICK := $(wildcard tests/unit tests/property tests/contract tests/packaging)

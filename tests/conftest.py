@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.support import KafkaFactory, MakeTopics, RedisFactory, SettingsFactory, missing
+from tests.support import KafkaFactory, MakeTopics, RedisFactory, SettingsFactory, missing, running_kafka
 
 from penstock.local import ApacheKafka, LocalMissing, LocalRedis
 from penstock.topics import KafkaUnreachable, TopicManager, TopicRefused
@@ -26,17 +26,8 @@ from penstock_schemas.settings import Settings, load_settings
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """One Apache Kafka for the whole session. A test that stops or kills its broker makes one with ``own_kafka``."""
-    folder = tmp_path_factory.mktemp("kafka")
-    server = ApacheKafka(folder)
-    try:
-        server.start()
-    except LocalMissing as error:
-        missing(str(error))
-    try:
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as server:
         yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

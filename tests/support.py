@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from penstock.local import ApacheKafka, LocalRedis
+from penstock.local import ApacheKafka, LocalMissing, LocalRedis
 from penstock_schemas.settings import Settings
 
 
@@ -39,6 +42,21 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@contextmanager
+def running_kafka(folder: Path, **options: Any) -> Generator[ApacheKafka]:
+    """A started Apache Kafka, for as long as this is open; ``folder`` goes with it."""
+    server = ApacheKafka(folder, **options)
+    try:
+        server.start()
+    except LocalMissing as error:
+        missing(str(error))
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def eventually(holds: Callable[[], object], what: str, timeout: float = 30.0) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from tests.faults.run import options
 from tests.faults.site import Site
-from tests.support import MakeTopics, SettingsFactory, missing
+from tests.support import MakeTopics, SettingsFactory, missing, running_kafka
 
 from penstock.local import ApacheKafka, LocalMissing
 from penstock_schemas.settings import Settings
@@ -32,17 +32,8 @@ class SiteSettings(Protocol):
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """One for all fleets that leave theirs alone, which forgets dead members sooner than others may."""
-    folder = tmp_path_factory.mktemp("faults-kafka")
-    server = ApacheKafka(folder, config={"group.min.session.timeout.ms": "1000"})
-    try:
-        server.start()
-    except LocalMissing as error:
-        missing(str(error))
-    try:
+    with running_kafka(tmp_path_factory.mktemp("faults-kafka"), config={"group.min.session.timeout.ms": "1000"}) as server:
         yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

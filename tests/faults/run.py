@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tests.faults.schedule import Step
 
 SOAK: Final = os.environ.get("SOAK") == "1"
-SEED: Final = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
+_RUN: Final = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(4)
+"""The same in all processes of one run: they must choose the same tests."""
+SEED: Final = int(os.environ.get("FAULTS_SEED") or int(_RUN[:8], 16) % 10**6)
 ROUNDS: Final = 10 if SOAK else 1
 """How often one life goes through a fault that is not dealt from a deck."""
 _IN_TURN: Final = ("bombs", "cluster", "damage", "full disk", "logs", "rough jobs", "random kills", "takeover", "topics")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,6 +153,6 @@ def an_answer(*indices: int, keys: list[bytes] | None = None, failures: dict[int
     return Answer(1, np.array(indices, np.int32).tobytes(), keys, values, failures or {})
 
 
-def publish(bench: Bench, delivery: Delivery, answer: Answer) -> None:
+def publish(bench: Bench, delivery: Delivery, answer: Answer) -> Counter[str]:
     fresh = delivery.answer(np.frombuffer(answer.indices, np.int32).astype(np.int64))
-    bench.publisher.publish(delivery, answer, fresh)
+    return bench.publisher.publish(delivery, answer, fresh)

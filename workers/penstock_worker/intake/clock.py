@@ -1,7 +1,7 @@
 """Owns the broker's time as a worker knows it: this host's clock may be minutes off, and decides nothing.
 
-A worker that holds retry records asks the broker for its time by a record of its own: the LogAppendTime that comes back was
-now when it was written. From then on the steady clock of this host counts on. Pure.
+A worker that has joined asks the broker for its time by a record of its own: the LogAppendTime that comes back was now when
+it was written. From then on the steady clock of this host counts on. Pure.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ S = TypeVar("S", bound=Stamped)
 
 
 class Hold(NamedTuple):
-    """A partition is to be read again from ``offset``, not before :meth:`Gate.ripe` names it."""
+    """A partition is to be read again from ``offset``, not before it is released."""
 
     partition: TopicPartition
     offset: int

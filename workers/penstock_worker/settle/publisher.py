@@ -45,32 +45,29 @@ class Publisher:
         self._names = settings.names
         self._tiers = settings.retry.tiers
         self._outcomes = settings.names.outcomes
-        self.retried: Counter[str] = Counter()
-        """Jobs that wait for another try, by code, since :meth:`take_retried` was last asked."""
 
-    def publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False) -> None:
+    def publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False) -> Counter[str]:
         """Publish what came of the jobs ``indices`` of ``delivery``; ``answer`` may hold others, answered before.
 
-        ``kill``: its one job ran alone, and its engine, or a whole worker, died of it.
+        ``kill``: its one job ran alone, and its engine, or a whole worker, died of it. Returns how many jobs are given another
+        try, by code.
         """
+        retried: Counter[str] = Counter()
         said = np.frombuffer(answer.indices, np.int32)
         if not answer.failures and len(indices) == len(said):
             self._publish_whole(delivery, answer, said)
-            return
+            return retried
         for place in np.flatnonzero(np.isin(said, indices)).tolist():
             index = int(said[place])
             key = delivery.keys[index] if answer.keys is None else answer.keys[place]
             failure = answer.failures.get(index)
             if failure is not None:
-                self._fail(delivery, index, key or b"", answer.values[place], failure, kill=kill)
+                if self._fail(delivery, index, key or b"", answer.values[place], failure, kill=kill):
+                    retried[failure.code] += 1
             else:
                 confirmed = OutcomeConfirmed(self._outbox, delivery.entry(index))
                 self._outbox.produce(self._outcomes, key, answer.values[place], confirmed)
-
-    def take_retried(self) -> Counter[str]:
-        """Jobs that were given another try since this was last asked, by code."""
-        taken, self.retried = self.retried, Counter()
-        return taken
+        return retried
 
     def gap(self, partition: TopicPartition, first: int, last: int, reason: str, entry: Entry) -> None:
         """Record a range of a topic that nobody has read: one letter for all of it, which settles ``entry``."""
@@ -96,8 +93,8 @@ class Publisher:
             confirmed = OutcomeConfirmed(self._outbox, delivery.entries[int(which[begin])])
             self._outbox.produce_all(self._outcomes, keys[begin:end], answer.values[begin:end], confirmed)
 
-    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, *, kill: bool) -> None:
-        """Give a failed job its next try, or end it."""
+    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, *, kill: bool) -> bool:
+        """Give a failed job its next try, or end it. Returns whether it has another try."""
         tries = self._letters.tries(delivery, index, failure)
         code = ErrorCode(failure.code)
         resting = code in FAULTS and self._breaker.resting(failure.model)  # then it is not the job's fault
@@ -119,8 +116,8 @@ class Publisher:
         if again is None:
             bury()
         else:
-            self.retried[failure.code] += 1
             self._retry(delivery, index, None if failure.blind else key, again, JobError(code, failure.message), bury)
+        return again is not None
 
     def _retry(
         self, delivery: Delivery, index: int, job_id: bytes | None, again: Again, error: JobError, bury: Callable[[], None]

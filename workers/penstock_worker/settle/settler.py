@@ -83,6 +83,6 @@ class Settler:
         self._log.error("every job of a model fails; its jobs wait, at no attempt, until one succeeds", model=model)
 
     def _publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False) -> None:
-        self._publisher.publish(delivery, answer, indices, kill=kill)
+        retried = self._publisher.publish(delivery, answer, indices, kill=kill)
         codes = [failure.code for failure in answer.failures.values()] + ["deadline_exceeded"] * answer.expired
-        self._metrics.answered(len(indices), codes, self._publisher.take_retried() if codes else {})
+        self._metrics.answered(len(indices), codes, retried)
