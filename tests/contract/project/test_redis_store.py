@@ -152,8 +152,10 @@ class TestTrouble:
 
 
 def _low_port() -> int:
-    """A free port that leaves room for a cluster's bus, 10,000 above it."""
+    """A free port whose cluster bus, 10,000 above it, is free as well: both lie below the ports that the system gives out."""
     while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", random.randint(20_000, 30_000)))
-            return int(probe.getsockname()[1])
+        port = random.randint(10_000, 20_000)
+        with socket.socket() as server, socket.socket() as bus, suppress(OSError):
+            server.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port
