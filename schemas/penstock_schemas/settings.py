@@ -37,7 +37,7 @@ class KafkaSettings(_Section):
         default="classic", description="classic (cooperative-sticky), or consumer (KIP-848)."
     )
     session_timeout: float = Field(
-        default=10.0, ge=1, le=300, description="A worker unheard of this long loses its partitions (classic)."
+        default=8.0, ge=1, le=300, description="A worker unheard of this long loses its partitions (classic)."
     )
     embedded: bool = Field(
         default=False, description="The broker is the in-process one of the demo: topic settings are not checked."

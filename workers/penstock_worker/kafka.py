@@ -43,6 +43,7 @@ def group_properties(
     }
     if kafka.group_protocol == "classic":
         properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
-        properties["heartbeat.interval.ms"] = int(kafka.session_timeout * 1000 / 4)
+        # The others learn by a heartbeat of theirs that a member is gone: it adds to what a killed worker's jobs wait.
+        properties["heartbeat.interval.ms"] = int(min(kafka.session_timeout / 4, 1.0) * 1000)
         fixed["partition.assignment.strategy"] = "cooperative-sticky"
     return properties | dict(tuning) | dict(kafka.properties) | fixed
