@@ -70,6 +70,28 @@ def test_a_job_that_crashes_its_engine_while_it_is_decoded_is_found_among_its_ne
     assert (key, error.message) == ("fatal", "the engine died while it decoded this job alone: ended by SIGSEGV")
 
 
+@pytest.mark.parametrize("word", [b"FATAL", b"FATAL LEAVING"])
+def test_what_a_crashed_engine_had_started_ends_with_it(make: Make, word: bytes) -> None:
+    engines = make(worker={"backend": "fatal_to_decode"})
+    group = engines.engine.pid
+    engines.add({"fatal": word})
+    engines.settled()
+    assert engines.restarts() == 1
+    eventually(lambda: _members(group) == [], "nothing of the engine is left")
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a process group, without those that only wait to be buried."""
+    return [process.pid for process in psutil.process_iter() if _group(process) == group]
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getpgid(process.pid)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return None
+
+
 def test_a_model_that_hangs_is_killed_after_its_timeout(make: Make) -> None:
     engines = make(settings={"timeout": 0.3})
     engines.add(jobs(1, HANGS, 3))

@@ -52,17 +52,19 @@ class ChildProcess:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Kill it and whatever it has started; stopped ones, too. Not to be called once its pipe has ended."""
-        # Its number cannot be another's yet: until it is waited for it is its own, and then its heirs', who hold the pipe.
+        """Kill it and whatever it has started; stopped ones, too."""
+        # Its number cannot be another's yet: until it is waited for it is its own, and then its heirs'.
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def wait(self, timeout: float) -> int:
-        """Its exit status: its own within ``timeout`` seconds, else it is killed. Closes the pipe."""
+        """Its own exit status, within ``timeout`` seconds; then it, and what it has started, is killed. Closes the pipe."""
         self.pipe.close()
         try:
             return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:  # so it is not waited for yet, and its number is its own
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
+        finally:
             self.kill()
-            return self._process.wait()
+            self._process.wait()
