@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
 if TYPE_CHECKING:
     from penstock_schemas.settings import WorkerSettings
+
+
+class _Stderr:
+    """Standard error as a file for lines. What cannot be written is lost: a full disk costs log lines, never jobs.
+
+    A line is one write, past Python's buffer: that would keep what failed, and fail again with each line.
+    """
+
+    def __init__(self) -> None:
+        self._cut = False
+        """Whether the last line was written in part: then the next one begins with the end of that."""
+
+    def write(self, text: str) -> None:
+        line = ("\n" * self._cut + text).encode("utf-8", "backslashreplace")
+        with contextlib.suppress(OSError):
+            self._cut = os.write(2, line) < len(line)
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
 
 
 class _ToStructlog(logging.Handler):
@@ -45,7 +66,7 @@ def configure_logs(worker: WorkerSettings, role: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, worker.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
