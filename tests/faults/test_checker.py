@@ -13,6 +13,7 @@ from tests.faults.records import Commit, Evidence, Record, Stored
 
 from penstock_schemas.dead import build_gap_letter
 from penstock_schemas.errors import ErrorCode
+from penstock_schemas.retries import PROBE
 
 EXPIRED = Expected("expired", ErrorCode.DEADLINE_EXCEEDED)
 
@@ -252,6 +253,14 @@ def test_retries_left_unread_are_found() -> None:
     evidence = good_life()
     held = replace(evidence.retries[RETRY], commits=[])
     assert promises(replace(evidence, retries={RETRY: held})) == {"I6"}
+
+
+def test_a_question_for_the_time_that_nobody_read_is_no_lag() -> None:
+    evidence = good_life()
+    held = evidence.retries[RETRY]
+    end = held.ends[0]
+    probe = replace(held.records[-1], offset=end, key=None, value=None, headers=[(PROBE, b"1")])
+    assert not promises(replace(evidence, retries={RETRY: replace(held, records=[*held.records, probe], ends={0: end + 1})}))
 
 
 def test_a_commit_past_an_unsettled_retry_is_found() -> None:

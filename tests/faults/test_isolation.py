@@ -71,7 +71,6 @@ def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
         for number in range(ROUNDS):
             life.submit(chain(islice(others, 150), rough(Kind.KILLS_WORKER, number), islice(others, 150)))
             life.recoveries.add(WHOLE_WORKER, life.accepted)
-            fleet.deaths += 5  # it may be anybody who was run alone meanwhile
             life.live_while(lambda: not life.recoveries.over, iter(()), rate=0, besides=lambda: again(fleet))
         life.live_while(lambda: life.unrest() is not None, iter(()), rate=0, besides=lambda: again(fleet))
         verdict = conclude(fleet, life)

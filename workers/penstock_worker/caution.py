@@ -5,6 +5,8 @@ for everything in their container, or with their node. What they held is then ru
 and before each a commit says so. If this worker dies now, the next owner knows the chunk, and runs that job by job, each
 announced in the same way. The owner after that knows the killer: it gives it another try later, by itself, or ends it, and
 goes on behind it. A job that has killed an engine, or a worker, before is always announced.
+
+As long as an announcement stands, no engine of this worker runs anything else: who is announced would be blamed for it.
 """
 
 from __future__ import annotations
@@ -42,19 +44,33 @@ class Judge(Protocol):
 class Surroundings(Protocol):
     """What is done with jobs and partitions."""
 
-    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
-        """Commit, and wait for it, that offsets ``first`` to ``end`` (excluded) are run alone.
-
-        False: something before them is not settled yet.
-        """
+    @property
+    def others_wait(self) -> bool:
+        """Whether other jobs wait for the engines."""
         ...
 
-    def commit_now(self) -> None:
-        """Commit what is settled, and wait for it."""
+    def stands_at(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether all of ``partition`` before ``offset`` is settled."""
+        ...
+
+    def clear(self) -> bool:
+        """Keep all other jobs from the engines, until :meth:`let_in`. False: these hold some still; to be asked again."""
+        ...
+
+    def announce(self, partition: TopicPartition, end: int) -> bool:
+        """Commit, and wait for it, that what comes next, up to ``end`` (excluded), is run alone. False: it could not be."""
         ...
 
     def run_alone(self, delivery: Delivery) -> None:
         """Give ``delivery`` to an engine."""
+        ...
+
+    def withdraw(self, partition: TopicPartition) -> bool:
+        """Commit, and wait for it, that what was announced is settled. False: it could not be."""
+        ...
+
+    def let_in(self) -> None:
+        """Let the engines have other jobs again."""
         ...
 
     def hold(self, hold: Hold) -> None:
@@ -90,7 +106,9 @@ class Caution:
         self._waiting: deque[Delivery] = deque()
         self._held: set[TopicPartition] = set()
         self._settling: Entry | None = None
-        """The entry of the job that is under way."""
+        """The entry of the job that is under way; of an announced one, until that is withdrawn."""
+        self._clearing = False
+        """Whether other jobs are kept from the engines."""
 
     @property
     def busy(self) -> bool:
@@ -159,21 +177,32 @@ class Caution:
             self._known.pop(partition, None)
         if self._settling is not None and self._settling.partition in partitions:
             self._settling = None
+        if self._settling is None:
+            self._let_in()
         return sum(map(len, dropped))
 
     def turn(self) -> None:
         """Go on with what is under way, as far as it is settled."""
-        if self._settling is not None:
-            if self._settling.unsettled > 0:
-                return
-            ended, self._settling = self._settling, None
-            if not self._waiting or self._waiting[0].entry(0).partition != ended.partition:
-                self._surroundings.commit_now()  # else the next announcement does
+        if self._settling is not None and not self._ended(self._settling):
+            return
+        self._settling = None
         if self._waiting:
             self._begin(self._waiting[0])
         elif self._held:
             held, self._held = self._held, set()
             self._surroundings.release(held)
+
+    def _ended(self, entry: Entry) -> bool:
+        """Whether ``entry`` is settled, and its announcement is withdrawn, or the next one is about to take its place."""
+        if entry.unsettled > 0:
+            return False
+        following = self._waiting[0].entry(0) if self._waiting else None
+        if following is not None and following.partition == entry.partition and not self._surroundings.others_wait:
+            return True
+        if not self._surroundings.withdraw(entry.partition):
+            return False
+        self._let_in()
+        return True
 
     def _begin(self, delivery: Delivery) -> None:
         entry = delivery.entry(0)
@@ -183,13 +212,29 @@ class Caution:
         if killer is not None and killer.offset == first:
             del self._killers[partition]
             self._judge.condemn(delivery, blind=killer.left.takeovers > _TRUSTED)
-        elif self._surroundings.announce(partition, first, end):
-            self._surroundings.run_alone(delivery)
-        else:
-            self._waiting.rotate(-1)  # perhaps the next one's turn has come
+        elif not self._surroundings.stands_at(partition, first):
+            self._pass()
             return
+        else:
+            self._clearing = True
+            if not self._surroundings.clear():
+                return
+            if not self._surroundings.announce(partition, end):
+                self._pass()
+                return
+            self._surroundings.run_alone(delivery)
         self._count(self._waiting.popleft(), -1)
         self._settling = entry
+
+    def _pass(self) -> None:
+        """The first one cannot run now. Perhaps the next one's turn has come; and what this one waits for may be a job."""
+        self._let_in()
+        self._waiting.rotate(-1)
+
+    def _let_in(self) -> None:
+        if self._clearing:
+            self._clearing = False
+            self._surroundings.let_in()
 
     def _count(self, delivery: Delivery, sign: int) -> None:
         self._jobs[delivery.entry(0).partition] += sign * len(delivery)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from penstock_worker.caution import Caution
+from penstock_worker.clearing import Clearing
 from penstock_worker.engine.pool import Pool, WorkerFailedError
 from penstock_worker.engine.wire import Notice
 from penstock_worker.intake.clock import BrokerClock
@@ -26,11 +27,9 @@ from penstock_worker.settle.settler import Settler
 from penstock_worker.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from penstock_schemas.settings import Settings
-    from penstock_worker.intake.delivery import Delivery
-    from penstock_worker.intake.gate import Hold
     from penstock_worker.intake.placing import Start
     from penstock_worker.metrics import WorkerMetrics
 
@@ -40,7 +39,6 @@ _FULL_WAIT: Final = 0.05
 _PAUSE_AFTER: Final = 0.5
 """Pausing throws away what is prefetched, so it is worth it only when the engines stay full this long."""
 _COMMIT_EVERY: Final = 0.25
-_ANNOUNCE_AGAIN: Final = 0.2
 _LONGEST_SILENCE: Final = 60.0
 
 
@@ -59,13 +57,13 @@ class Worker:
         self._intake = Intake(settings, self, self._clock)
         settler = Settler(settings, self._publisher, self._breaker, metrics)
         self._pool = Pool(settings, devices, settler, metrics)
-        self._caution = Caution(self, settler, settings.worker.delivery_records, settings.worker.delivery_bytes)
+        alone = Clearing(self._pool, self._ledger, self._intake)
+        self._caution = Caution(alone, settler, settings.worker.delivery_records, settings.worker.delivery_bytes)
         limits = Limits(self._intake.topics, settings.worker.delivery_bytes, settings.retry.breaker_grace)
         self._taking = Taking(limits, self._ledger, self._caution, self._missing)
         self._summary = Summary(metrics, time.monotonic)
         self._full_since: float | None = None
         self._commit_due = 0.0
-        self._announce_due = 0.0
         self._came = False
         """Whether partitions came of which nothing was taken yet."""
         self._turned_at = time.monotonic()
@@ -156,36 +154,6 @@ class Worker:
         for partition in partitions:
             self._ledger.revoke(partition)
 
-    # What is done with dangerous jobs.
-
-    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
-        """Say in a commit which jobs are run alone; not before all that precedes them is settled."""
-        if time.monotonic() < self._announce_due:
-            return False
-        mark = self._ledger.announce(partition, first, end)
-        if mark is None:
-            return False
-        said = self._intake.commit({partition: mark}, wait=True)
-        if not said:
-            self._announce_due = time.monotonic() + _ANNOUNCE_AGAIN  # the group rebalances, or Kafka is away
-        return said
-
-    def run_alone(self, delivery: Delivery) -> None:
-        """Give a dangerous job to an engine."""
-        self._pool.add(delivery)
-
-    def commit_now(self) -> None:
-        """Commit what is settled, and wait for the broker."""
-        self._commit(wait=True)
-
-    def hold(self, hold: Hold) -> None:
-        """Leave a partition alone for a while."""
-        self._intake.hold(hold)
-
-    def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Fetch partitions again."""
-        self._intake.release(partitions)
-
     # One turn of the loop, from Kafka to Kafka.
 
     def _step(self) -> None:
@@ -199,10 +167,10 @@ class Worker:
             if self._intake.quiet:
                 for partition, offset in self._intake.reached(self._ledger.idle()).items():
                     self._ledger.pass_over(partition, offset)
-            if not self._pool.busy and self._outbox.unconfirmed:
-                self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         else:
             self._poll_full()
+        if not self._pool.working and self._outbox.unconfirmed and not self._outbox.full:
+            self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
         self._commit()
         if self._summary.due:

@@ -25,15 +25,32 @@ class World:
 
     done: list[tuple[str, object]] = field(default_factory=list[tuple[str, object]])
     settled: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    others_wait: bool = False
+    clears: bool = True
+    """Whether the engines hold nothing."""
+    commits: bool = True
+    """Whether Kafka takes commits."""
+    closed: bool = False
 
-    def announce(self, partition: TopicPartition, first: int, end: int) -> bool:
-        if self.settled.get(partition, first) != first:
-            return False
-        self.done.append(("announce", first if end == first + 1 else (first, end)))
-        return True
+    def stands_at(self, partition: TopicPartition, offset: int) -> bool:
+        return self.settled.get(partition, offset) == offset
 
-    def commit_now(self) -> None:
-        self.done.append(("commit", None))
+    def clear(self) -> bool:
+        self.closed = True
+        return self.clears
+
+    def announce(self, partition: TopicPartition, end: int) -> bool:
+        assert self.closed, "who is announced would be blamed for what runs beside it"
+        self.done.append(("announce" if self.commits else "announce in vain", end))
+        return self.commits
+
+    def withdraw(self, partition: TopicPartition) -> bool:
+        self.done.append(("withdraw" if self.commits else "withdraw in vain", None))
+        return self.commits
+
+    def let_in(self) -> None:
+        self.closed = False
+        self.done.append(("let in", None))
 
     def run_alone(self, delivery: Delivery) -> None:
         assert delivery.isolation is (Isolation.SOLO if len(delivery) == 1 else Isolation.ALONE)
@@ -92,14 +109,14 @@ def test_dangerous_jobs_run_one_at_a_time_each_behind_its_announcement(caution: 
     caution.add(jobs)
     for _ in range(3):
         caution.turn()
-    assert world.take() == [("announce", 10), ("run", 10)]
+    assert world.take() == [("announce", 11), ("run", 10)]
     assert caution.busy
     jobs[0].entry(0).settle()
     caution.turn()
-    assert world.take() == [("announce", 11), ("run", 11)], "which commits the one before, too"
+    assert world.take() == [("announce", 12), ("run", 11)], "which commits the one before, too"
     jobs[1].entry(0).settle()
     caution.turn()
-    assert world.take() == [("commit", None)]
+    assert world.take() == [("withdraw", None), ("let in", None)]
     assert not caution.busy
 
 
@@ -110,14 +127,15 @@ def test_a_stretch_runs_in_chunks_until_it_is_known_where_the_killer_is(caution:
     chunk.entries = [Entry(P, 74, 64)]
     caution.add([chunk])
     caution.turn()
-    assert world.take() == [("announce", (10, 74)), ("run", 10)]
+    assert world.take() == [("announce", 74), ("run", 10)]
     assert caution.drop({Q}) == 0
     caution.assigned(P, Start(10, 200, Left(3, 74, alone=True)))  # as its next owner is told
+    world.take()
     assert [caution.watches(P, offset) for offset in (10, 73, 74)] == [True, True, True]
     assert [caution.chunk(P, offset) for offset in (10, 73, 74)] == [1, 1, 10 + REACH - 74]
     caution.add([a_job(10)])
     caution.turn()
-    assert world.take() == [("announce", 10), ("run", 10)], "it may be any of them"
+    assert world.take() == [("announce", 11), ("run", 10)], "it may be any of them"
 
 
 def test_the_job_that_its_owner_died_over_is_not_run_but_judged(caution: Caution, world: World) -> None:
@@ -129,7 +147,7 @@ def test_the_job_that_its_owner_died_over_is_not_run_but_judged(caution: Caution
     assert world.take() == [("condemn", 10)]
     job.entry(0).settle()
     caution.turn()
-    assert world.take() == [("announce", 20), ("run", 20)], "the next one is not the killer"
+    assert world.take() == [("announce", 21), ("run", 20)], "the next one is not the killer"
 
 
 def test_a_job_that_judging_it_may_kill_is_judged_blindly(caution: Caution, world: World) -> None:
@@ -144,7 +162,7 @@ def test_a_job_waits_for_those_before_it_and_holds_up_no_other_partition(caution
     caution.add([a_job(10), a_job(7, Q)])
     caution.turn()
     caution.turn()
-    assert world.take() == [("announce", 7), ("run", 7)]
+    assert world.take() == [("announce", 8), ("run", 7)]
 
 
 def test_what_a_lost_partition_left_is_forgotten(caution: Caution, world: World) -> None:
@@ -155,7 +173,56 @@ def test_what_a_lost_partition_left_is_forgotten(caution: Caution, world: World)
     assert caution.idle
     world.take()
     caution.turn()
-    assert world.take() == [("announce", 3), ("run", 3)]
+    assert world.take() == [("announce", 4), ("run", 3)]
+
+
+def test_other_jobs_have_their_turn_between_two_dangerous_ones(caution: Caution, world: World) -> None:
+    jobs = [a_job(10), a_job(11)]
+    caution.add(jobs)
+    caution.turn()
+    world.others_wait = True
+    jobs[0].entry(0).settle()
+    world.take()
+    world.clears = False
+    caution.turn()
+    assert world.take() == [("withdraw", None), ("let in", None)]
+    assert world.closed, "and then it is kept clear for the next one"
+    world.clears = True
+    caution.turn()
+    assert world.take() == [("announce", 12), ("run", 11)]
+
+
+def test_nothing_else_runs_as_long_as_an_announcement_stands(caution: Caution, world: World) -> None:
+    job = a_job(10)
+    caution.add([job])
+    caution.turn()
+    job.entry(0).settle()
+    world.commits = False
+    world.take()
+    caution.turn()
+    assert (world.take(), world.closed) == ([("withdraw in vain", None)], True)
+    world.commits = True
+    caution.turn()
+    assert (world.take(), world.closed) == ([("withdraw", None), ("let in", None)], False)
+
+
+def test_what_cannot_be_announced_lets_others_run(caution: Caution, world: World) -> None:
+    caution.add([a_job(10), a_job(7, Q)])
+    world.commits = False
+    caution.turn()
+    assert world.take() == [("announce in vain", 11), ("let in", None)]
+    world.commits = True
+    caution.turn()
+    assert world.take() == [("announce", 8), ("run", 7)]
+
+
+def test_a_partition_that_goes_while_it_is_cleared_for_lets_others_in(caution: Caution, world: World) -> None:
+    world.clears = False
+    caution.add([a_job(10)])
+    caution.turn()
+    assert world.closed
+    caution.drop({P})
+    assert not world.closed
 
 
 def test_large_jobs_wait_in_kafka(caution: Caution, world: World) -> None:

@@ -302,7 +302,7 @@ def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> 
     classic = consumer_properties(Settings(fleet="f"), "g")
     assert (classic["enable.auto.commit"], classic["enable.auto.offset.store"]) == (False, False)
     assert (classic["auto.offset.reset"], classic["check.crcs"], classic["fetch.queue.backoff.ms"]) == ("earliest", True, 5)
-    assert (classic["partition.assignment.strategy"], classic["session.timeout.ms"]) == ("cooperative-sticky", 10_000)
+    assert (classic["partition.assignment.strategy"], classic["session.timeout.ms"]) == ("cooperative-sticky", 8_000)
     made: Any = {"group_protocol": "consumer", "properties": {"check.crcs": False}}
     newer = consumer_properties(Settings(fleet="f", kafka=made), "g")
     assert newer["group.protocol"] == "consumer"

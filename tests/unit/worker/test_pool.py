@@ -17,6 +17,7 @@ from penstock_worker.engine.death import Cause
 from penstock_worker.engine.pool import Pool, WorkerFailedError
 from penstock_worker.engine.process import Ready
 from penstock_worker.engine.wire import Notice
+from penstock_worker.intake.delivery import Delivery
 from penstock_worker.intake.ledger import Entry
 from penstock_worker.metrics import WorkerMetrics
 
@@ -244,3 +245,93 @@ def test_it_is_ready_when_every_engine_is_and_says_what_is_waited_for(make: Make
     assert pool.problem() == "engine on gpu:1: there is no folder m"
     pool.stop()
     assert pool.problem() == "engine on gpu:0: is starting"
+
+
+def an_announced(*numbers: int) -> Delivery:
+    delivery = jobs(*numbers, isolation=ALONE if len(numbers) > 1 else SOLO)
+    delivery.announced = True
+    return delivery
+
+
+def test_a_closed_pool_runs_what_is_announced_and_nothing_beside_it_on_any_engine(make: Make) -> None:
+    pool, (first, second), settled = make(2)
+    pool.add(jobs(0))
+    pool.turn(0)
+    pool.add(jobs(1))
+    assert not pool.close(), "a job is with an engine"
+    pool.turn(0)
+    assert (held(first), held(second)) == ([[0]], []), "it is finished, and nothing else begins"
+    first.answer_all()
+    pool.turn(0)
+    assert pool.close()
+    assert not pool.hungry
+    pool.add(an_announced(7))
+    pool.add(an_announced(8))
+    for number in (7, 8):
+        pool.turn(0)
+        assert (held(first), held(second)) == ([[number]], [])
+        first.answer_all()
+        pool.turn(0)
+    pool.let_in()
+    pool.turn(0)
+    assert held(first) + held(second) == [[1]]
+    assert settled.done == [0, 7, 8]
+
+
+def test_what_waited_while_the_pool_was_closed_has_its_turn_before_it_is_closed_again(make: Make) -> None:
+    pool, (engine,), _ = make()
+    assert pool.close()
+    pool.add(jobs(1))
+    pool.let_in()
+    assert not pool.close()
+    pool.turn(0)
+    assert held(engine) == [[1]]
+    assert not pool.close()
+    pool.add(jobs(2))
+    pool.turn(0)
+    assert held(engine) == [[1]], "now it is closed, and waits for that one"
+    engine.answer_all()
+    pool.turn(0)
+    assert pool.close()
+
+
+def test_a_pool_is_not_closed_over_what_is_isolated(make: Make) -> None:
+    pool, (first, second), _ = make(2)
+    pool.add(jobs(0, isolation=SOLO))
+    pool.turn(0)
+    pool.add(jobs(1))
+    assert not pool.close()
+    pool.turn(0)
+    assert (held(first), held(second)) == ([[0]], [[1]]), "that may take long: others run meanwhile"
+
+
+def test_parts_of_an_announced_chunk_that_killed_its_engine_run_before_others_do(make: Make) -> None:
+    pool, (engine,), settled = make()
+    pool.close()
+    pool.add(jobs(9))
+    pool.add(an_announced(1, 2, 3))
+    pool.turn(0)
+    engine.die((1, [0, 1]))
+    pool.turn(0)
+    seen = []
+    for _ in range(4):
+        pool.turn(0)
+        seen += held(engine)
+        engine.answer_all()
+    assert seen == [[1, 2], [3]]
+    pool.let_in()
+    pool.turn(0)
+    assert held(engine) == [[9]]
+    assert sorted(settled.done) == [1, 2, 3]
+
+
+def test_what_was_announced_of_a_partition_that_has_gone_is_isolated_still(make: Make) -> None:
+    pool, (engine,), _ = make()
+    pool.close()
+    pool.add(an_announced(1, 2))
+    pool.turn(0)
+    pool.let_in()
+    engine.die((1, [0, 1]))
+    pool.turn(0)
+    pool.turn(0)
+    assert (held(engine), isolation(engine)) == ([[1, 2]], [SOLO])

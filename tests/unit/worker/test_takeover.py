@@ -39,9 +39,12 @@ def test_what_is_run_alone_is_said_in_every_commit_until_it_is_settled() -> None
     ledger.assign(P, 10, takeovers=2)
     entry = ledger.open(P, 10, 10, 1)
     ledger.open(P, 11, 15, 5)
-    assert ledger.announce(P, 11, 12) is None, "what is before it is not settled"
-    assert ledger.announce(P, 10, 11) == Mark(10, 2, 11, alone=True)
-    assert ledger.committable() == {}, "it was handed out by the announcement"
+    assert [ledger.stands_at(P, offset) for offset in (9, 10, 11)] == [False, True, False]
+    assert ledger.announcement(P, 11) == Mark(10, 2, 11, alone=True)
+    ledger.announced(P, 11, committed=False)
+    assert ledger.committable() == {P: Mark(10, 2, 16)}, "the broker may have it all the same, so it is overwritten"
+    ledger.announced(P, 11, committed=True)
+    assert ledger.committable() == {}
     ledger.recommit()
     assert ledger.committable() == {P: Mark(10, 2, 11, alone=True)}
     entry.settle()
@@ -58,4 +61,6 @@ def test_a_start_that_could_not_be_asked_for_is_where_reading_began() -> None:
     ledger = Ledger()
     ledger.assign(P)
     ledger.open(P, 40, 40, 1)
-    assert ledger.announce(P, 40, 41) == Mark(40, 0, 41, alone=True)
+    assert ledger.stands_at(P, 40)
+    assert ledger.announcement(P, 41) == Mark(40, 0, 41, alone=True)
+    assert not ledger.stands_at(("f.jobs", 7), 40), "it is not here"

@@ -39,10 +39,23 @@ class World:
     def _missing(self, partition: Any, first: int, last: int) -> None:
         self.missed.append((partition, first, last))
 
-    def announce(self, partition: Any, first: int, end: int) -> bool:
+    @property
+    def others_wait(self) -> bool:
         return False
 
-    def commit_now(self) -> None: ...
+    def stands_at(self, partition: Any, offset: int) -> bool:
+        return False
+
+    def clear(self) -> bool:
+        return True
+
+    def announce(self, partition: Any, end: int) -> bool:
+        return True
+
+    def withdraw(self, partition: Any) -> bool:
+        return True
+
+    def let_in(self) -> None: ...
     def run_alone(self, delivery: Delivery) -> None: ...
     def condemn(self, delivery: Delivery, *, blind: bool) -> None: ...
     def release(self, partitions: Any) -> None: ...

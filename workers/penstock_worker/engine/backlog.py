@@ -1,4 +1,4 @@
-"""Owns the deliveries that wait for an engine: those that may run beside others, and those that must have one to themselves."""
+"""Owns the deliveries that wait for an engine: which may run beside others, which must have one, or all, to themselves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class Backlog:
-    """Two queues, each first in, first out."""
+    """Three queues, each first in, first out."""
 
     def __init__(self) -> None:
         self.normal: deque[Delivery] = deque()
         self.isolated: deque[Delivery] = deque()
+        self.announced: deque[Delivery] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self.normal or self.isolated)
+        return bool(self.normal or self.isolated or self.announced)
 
     def add(self, delivery: Delivery) -> None:
         """Let ``delivery`` wait behind its like."""
@@ -33,18 +34,28 @@ class Backlog:
         for delivery in reversed(deliveries):
             self._queue(delivery).appendleft(delivery)
 
+    def calm(self) -> None:
+        """What is announced is so no more: its partition has gone. It is isolated still."""
+        for delivery in self.announced:
+            delivery.announced = False
+        self.isolated.extend(self.announced)
+        self.announced.clear()
+
     def drop(self, partitions: set[TopicPartition]) -> int:
         """Let go of the jobs that were read from ``partitions``. Returns how many."""
         before = self._jobs()
         self.normal = _without(self.normal, partitions)
         self.isolated = _without(self.isolated, partitions)
+        self.announced = _without(self.announced, partitions)
         return before - self._jobs()
 
     def _queue(self, delivery: Delivery) -> deque[Delivery]:
+        if delivery.announced:
+            return self.announced
         return self.normal if delivery.isolation == Isolation.NONE else self.isolated
 
     def _jobs(self) -> int:
-        return sum(map(len, self.normal)) + sum(map(len, self.isolated))
+        return sum(map(len, (*self.normal, *self.isolated, *self.announced)))
 
 
 def _without(queue: deque[Delivery], partitions: set[TopicPartition]) -> deque[Delivery]:

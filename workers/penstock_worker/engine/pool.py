@@ -58,7 +58,8 @@ class Pool:
     """The engines, one a device, and the backlog in front of them.
 
     A delivery that is isolated goes to an engine that holds nothing, and nothing else goes there until it is answered. An
-    engine that has had one takes from the others next, where any wait: neither kind waits for ever.
+    engine that has had one takes from the others next, where any wait: neither kind waits for ever. What is announced runs
+    while the pool is closed, and then no engine has anything else.
     """
 
     def __init__(
@@ -79,6 +80,9 @@ class Pool:
         self._owing: set[EngineProcess] = set()
         """Engines that have had an isolated delivery, and none of the others since."""
         self._backlog = Backlog()
+        self._closed = False
+        self._let_in = False
+        """Whether it was closed, and nothing that waited meanwhile has been handed out since."""
         self._sequence = 0
         self.notice = Notice()
         """What engines are told with the next deliveries."""
@@ -93,7 +97,7 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Whether more should be taken in: nothing waits, and some engine will soon have too little to do."""
-        if self._backlog.normal:
+        if self._closed or self._backlog.normal:
             return False
         reserved = self._next_to_isolate()
         return any(engine.hungry and engine is not reserved and not _is_alone(engine) for engine in self._engines)
@@ -101,7 +105,17 @@ class Pool:
     @property
     def busy(self) -> bool:
         """Whether anything waits for an engine or is with one."""
-        return bool(self._backlog) or any(engine.records for engine in self._engines)
+        return bool(self._backlog) or self.working
+
+    @property
+    def working(self) -> bool:
+        """Whether anything is with an engine."""
+        return any(engine.in_flight for engine in self._engines)
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether something waits that is not announced."""
+        return bool(self._backlog.normal or self._backlog.isolated)
 
     def problem(self) -> str | None:
         """Why not every engine is ready, or None."""
@@ -113,6 +127,19 @@ class Pool:
     def add(self, delivery: Delivery) -> None:
         """Let a delivery wait for an engine."""
         self._backlog.add(delivery)
+
+    def close(self) -> bool:
+        """Hand out nothing but what is announced, from now on. Returns whether it is so, and no engine holds anything else.
+
+        To be called until it is: what waited the last time has its turn first, and so has what is isolated already.
+        """
+        if not self._closed:
+            self._closed = not (self._let_in and self.others_wait) and not any(map(_is_alone, self._engines))
+        return self._closed and not self.working
+
+    def let_in(self) -> None:
+        """Hand out everything again."""
+        self._closed, self._let_in = False, True
 
     def turn(self, timeout: float) -> None:
         """Hand out what there is room for, and listen up to ``timeout`` seconds. Raises :class:`WorkerFailedError`."""
@@ -132,6 +159,10 @@ class Pool:
 
     def _feed(self) -> None:
         """Send what waits to the engine with the least to do, as long as one has room."""
+        if self._closed:
+            self._feed_announced()
+            return
+        self._backlog.calm()
         reserved = self._feed_isolated()
         while self._backlog.normal:
             with_room = [
@@ -143,6 +174,12 @@ class Pool:
             if self._send(engine, self._backlog.normal.popleft()):
                 self._owing.discard(engine)
                 reserved = self._feed_isolated()
+
+    def _feed_announced(self) -> None:
+        """Send what is announced, one delivery at a time in the whole pool."""
+        ready = [engine for engine in self._engines if engine.ready]
+        while ready and self._backlog.announced and not self.working:
+            self._send(ready[0], self._backlog.announced.popleft())
 
     def _feed_isolated(self) -> EngineProcess | None:
         """Send what is isolated to engines that hold nothing. Returns the engine that is kept free for the next."""
@@ -166,6 +203,7 @@ class Pool:
         if not engine.fits(delivery, self.notice):
             self._too_large(delivery)
             return False
+        self._let_in = False
         self._sequence += 1
         delivery.sequence = self._sequence
         engine.send(delivery, self.notice._replace(blocked=frozenset()) if delivery.last_chance else self.notice)

@@ -39,6 +39,7 @@ class Delivery:
     """
 
     __slots__ = (
+        "announced",
         "answered",
         "bytes",
         "entries",
@@ -79,6 +80,8 @@ class Delivery:
         self.which: NDArray[np.int32] | None = None
         self.sequence = -1
         self.isolation = Isolation.NONE
+        self.announced = False
+        """A commit says that its jobs run now, and nothing else in the whole worker may."""
         self.retried = False
         self.last_chance = False
         """Its jobs have waited for their model as long as they may: they are run, however that does."""
@@ -127,6 +130,7 @@ class Delivery:
         again.entries = self.entries
         again.which = None if self.which is None else self.which[chosen]
         again.isolation = self.isolation if isolation is None else isolation
+        again.announced = self.announced
         again.retried = self.retried
         again.last_chance = self.last_chance
         return again

@@ -88,19 +88,26 @@ class Ledger:
         held = _Partition(expected=expected, position=expected, takeovers=takeovers, alone_until=alone_until)
         self._partitions[partition] = held
 
-    def announce(self, partition: TopicPartition, first: int, end: int) -> Mark | None:
-        """Records from ``first`` to ``end`` (excluded) are to be run alone: what to commit before, and whenever again.
-
-        None where something before them is not settled.
-        """
+    def stands_at(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether all of ``partition`` before ``offset`` is settled, and nothing else."""
         held = self._partitions.get(partition)
         if held is None:
-            return None
+            return False
         held.advance()
-        if held.position != first:
-            return None
-        held.told, held.alone_until = first, end
-        return held.mark(first)
+        return held.position == offset
+
+    def announcement(self, partition: TopicPartition, end: int) -> Mark:
+        """What to commit before records from where ``partition`` stands to ``end`` (excluded) are run alone."""
+        held = self._partitions[partition]
+        assert held.position is not None, "asked of a partition that stands nowhere"
+        return Mark(held.position, held.takeovers, end, alone=True)
+
+    def announced(self, partition: TopicPartition, end: int, *, committed: bool) -> None:
+        """That was committed, and is whenever it must be again; or perhaps it was not, and is to be overwritten."""
+        held = self._partitions[partition]
+        held.told = held.position if committed else None
+        if committed:
+            held.alone_until = end
 
     def revoke(self, partition: TopicPartition) -> None:
         """End the epoch: nothing of ``partition`` is committed any more."""
