@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from tests.faults.jobs import Job
     from tests.faults.schedule import Step
 
+PATIENCE: Final = 180.0 if os.environ.get("SOAK") == "1" else 60.0
+"""How long what must come is waited for, in seconds: long enough that what has not come by then never will.
+
+A soak may share its machine with others.
+"""
 _TURN: Final = 0.01
 _WATCHED: Final = 100
 """Results that are looked at in one turn, while the fleet lives."""
@@ -67,7 +73,7 @@ class Life:
         self._topics.close()
         self._results.close()
 
-    def wait_ready(self, names: Iterable[str], timeout: float = 60.0) -> None:
+    def wait_ready(self, names: Iterable[str], timeout: float = PATIENCE) -> None:
         """Wait until all of ``names`` serve. Raises AssertionError."""
         waited = list(names)
         deadline = time.monotonic() + timeout
@@ -110,7 +116,7 @@ class Life:
 
     def flush(self) -> None:
         """Wait until the broker has confirmed or refused every job."""
-        left = self._producer.flush(60.0)
+        left = self._producer.flush(PATIENCE)
         assert not left, f"{left} jobs were neither confirmed nor refused"
 
     def speak(self, properties: Mapping[str, Any]) -> None:
@@ -128,11 +134,12 @@ class Life:
         self._producer.poll(_TURN)
         self._watch()
 
-    def until(self, holds: Callable[[], object], what: str, timeout: float = 60.0) -> None:
+    def until(self, holds: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Live on until ``holds()``. Raises AssertionError, naming ``what``, where that takes longer than ``timeout``."""
         deadline = time.monotonic() + timeout
         while not holds():
-            assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
+            if time.monotonic() > deadline:
+                raise AssertionError("\n".join([f"after {timeout:g} s still not: {what}", *self._fleet.troubles()]))
             self.turn()
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -161,7 +168,7 @@ class Life:
                 time.sleep(_TURN)
         return None
 
-    def rest(self, timeout: float = 60.0) -> None:
+    def rest(self, timeout: float = PATIENCE) -> None:
         """Wait until every job is committed and every outcome projected. Raises AssertionError that says what is not."""
         left = self.wait_quiet(timeout)
         assert left is None, f"not at rest within {timeout:g} s: {left}"

@@ -12,7 +12,7 @@ import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.checker import Verdict
 from tests.faults.jobs import ATTEMPTS, MODEL, Job
-from tests.faults.life import Life
+from tests.faults.life import PATIENCE, Life
 from tests.faults.trials import Trial, commit, record
 
 from penstock_schemas.settings import MIB
@@ -34,7 +34,7 @@ _TURN: Final = Random(SEED).choice(_IN_TURN)
 _ALL: Final = SOAK or os.environ.get("FAULTS_ALL") == "1"
 SESSION: Final = 3.0
 """How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
-QUIET_WITHIN: Final = 90.0
+QUIET_WITHIN: Final = 1.5 * PATIENCE
 
 
 def in_turn(name: str) -> pytest.MarkDecorator:

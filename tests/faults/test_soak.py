@@ -86,7 +86,7 @@ def test_nothing_grows(settings: SettingsFactory, make_topics: MakeTopics, tmp_p
         life.wait_ready(members)
         vitals = Vitals(fleet, SECONDS / 400, time.monotonic)
         life.live_while(lambda: time.monotonic() < end, make_jobs(SEED, 10**8), rate=200, besides=vitals.look)
-        life.rest(120)
+        life.rest()
         troubles = fleet.drain_all()
     fleet.say(str(vitals))
     breaches = [*vitals.breaches()]
