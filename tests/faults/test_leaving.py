@@ -64,14 +64,14 @@ def test_an_idle_worker_leaves_at_once(settings: SettingsFactory, make_topics: M
     chosen = settings(**ONE_PARTITION)
     make_topics(chosen)
     owners = _Owner(), _Owner()
-    both = Intake(chosen, owners[0], BrokerClock()), Intake(chosen, owners[1], BrokerClock())
+    both = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
     for intake in both:
         intake.subscribe()
     turns = (lambda: both[0].poll(0.01, 1)), (lambda: both[1].poll(0.01, 1))
     two_joined(turns, lambda: both[0].joined and both[1].joined and any(owner.held for owner in owners))
     idle, busy = both if not owners[0].held else both[::-1]
     idle.close()
-    eventually(lambda: busy.poll(0.01, 1) or members(chosen, chosen.names.workers_group) == 1, "one member left")
+    eventually(lambda: members(chosen, chosen.names.workers_group) == 2 or not busy.poll(0.01, 1), "its two members left")
     busy.close()
 
 

@@ -54,7 +54,7 @@ class Worker:
         self._breaker = Breaker(settings.retry.breaker_failures, settings.retry.breaker_seconds)
         self._outbox = Outbox(settings)
         self._publisher = Publisher(settings, worker_id, self._outbox, self._breaker, self._clock.now_ms)
-        self._intake = Intake(settings, self, self._clock)
+        self._intake = Intake(settings, self, self._clock, worker_id)
         settler = Settler(settings, self._publisher, self._breaker, metrics)
         self._pool = Pool(settings, devices, settler, metrics)
         alone = Clearing(self._pool, self._ledger, self._intake)
@@ -164,15 +164,15 @@ class Worker:
             self._intake.resume()
             idle = not self._pool.busy and not self._outbox.unconfirmed and not self._caution.busy
             self._take(self._intake.poll(_IDLE_POLL if idle else 0, self._settings.worker.delivery_records))
-            if self._intake.quiet:
-                for partition, offset in self._intake.reached(self._ledger.idle()).items():
-                    self._ledger.pass_over(partition, offset)
         else:
             self._poll_full()
         if not self._pool.working and self._outbox.unconfirmed and not self._outbox.full:
             self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
-        self._commit()
+        if time.monotonic() >= self._commit_due:
+            for partition, offset in self._intake.reached(self._ledger.idle()).items():
+                self._ledger.pass_over(partition, offset)
+            self._commit()
         if self._summary.due:
             self._summary.say(
                 lag=self._intake.lag(self._ledger.positions()),

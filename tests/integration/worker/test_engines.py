@@ -76,7 +76,7 @@ def test_what_a_crashed_engine_had_started_ends_with_it(make: Make, word: bytes)
     group = engines.engine.pid
     engines.add({"fatal": word})
     engines.settled()
-    assert engines.restarts() == 1
+    assert engines.restarts() >= 1
     eventually(lambda: _members(group) == [], "nothing of the engine is left")
 
 

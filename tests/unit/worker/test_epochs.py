@@ -42,15 +42,16 @@ def fetched(intake: Intake, wanted: int) -> bool:
 
 
 def test_a_partition_that_left_while_paused_and_comes_back_is_fetched(settings: Settings) -> None:
-    intake = Intake(settings, Nobody(), BrokerClock())
-    consumer: Consumer = intake._consumer
-    intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
+    intake = Intake(settings, Nobody(), BrokerClock(), "w")
+    member = intake._jobs["f.jobs"]
+    consumer: Consumer = member.consumer
+    member._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
     assert fetched(intake, 5)
     intake.pause()
-    intake._on_revoke(consumer, [TopicPartition("f.jobs", 0)])
+    member._on_revoke(consumer, [TopicPartition("f.jobs", 0)])
     assert not consumer.assignment()
     intake.poll(0.1, 5)
     intake.resume()
-    intake._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
+    member._on_assign(consumer, [TopicPartition("f.jobs", 0, 0)])
     assert fetched(intake, 5)
     consumer.close()

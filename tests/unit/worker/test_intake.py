@@ -14,12 +14,12 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPar
 from tests.unit.worker.making import Message
 
 from penstock_schemas.settings import Settings
-from penstock_worker.intake import consumer as module
+from penstock_worker.intake import member as module
 from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake
 from penstock_worker.intake.ledger import Mark
 from penstock_worker.intake.placing import Start
-from penstock_worker.intake.properties import consumer_properties
+from penstock_worker.intake.properties import jobs_properties, retries_properties
 from penstock_worker.intake.takeover import Left
 
 
@@ -46,6 +46,8 @@ class FakeConsumer:
     commits: list[tuple[dict[int, tuple[int, str]], bool]] = field(default_factory=list[Any])
     topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
+    retries: Any = None
+    """The other member, for the retry topics, where this is that for jobs."""
     callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
@@ -150,12 +152,15 @@ def made(monkeypatch: pytest.MonkeyPatch, owner: Owner) -> tuple[Intake, FakeCon
 
     def consumer(properties: dict[str, Any]) -> FakeConsumer:
         consumers.append(FakeConsumer(properties))
-        return consumers[0]
+        return consumers[-1]
 
     monkeypatch.setattr(module, "Consumer", consumer)
-    intake = Intake(Settings(fleet="f"), owner, BrokerClock(lambda: now[0], lambda: now[0]))
+    intake = Intake(Settings(fleet="f"), owner, BrokerClock(lambda: now[0], lambda: now[0]), "w")
     intake.subscribe()
-    return intake, consumers[0]
+    (retries,) = (one for one in consumers if one.topics != ["f.jobs"])
+    (jobs,) = (one for one in consumers if one is not retries)
+    jobs.retries = retries
+    return intake, jobs
 
 
 def offsets(messages: list[Any]) -> list[int]:
@@ -165,8 +170,9 @@ def offsets(messages: list[Any]) -> list[int]:
 def test_partitions_begin_at_their_committed_offsets_and_gaps_are_told(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
     intake, consumer = made
     consumer.committed_, consumer.low = {0: 50, 1: 3, 2: 7}, {0: 10, 1: 9, 2: 7, 3: 4}
-    assert not intake.joined
     consumer.assign(0, 1, 2, 3)
+    assert not intake.joined
+    consumer.retries.assign()
     assert intake.joined
     assert consumer.assigned == {0: 50, 1: 9, 2: 7, 3: 4}, "where nothing was committed, at the log's start"
     assert owner.told == [("assigned", [("f.jobs", n) for n in range(4)]), ("gap", (("f.jobs", 1), 3, 8))]
@@ -174,11 +180,11 @@ def test_partitions_begin_at_their_committed_offsets_and_gaps_are_told(made: tup
 
 def test_every_retry_topic_that_there_is_is_read(made: tuple[Intake, FakeConsumer]) -> None:
     intake, consumer = made
-    known = ["f.jobs", "f.retry.10s", "f.retry.1m", "f.retry.10m"]
-    assert sorted(consumer.topics) == sorted([*known, "f.retry.2h"]), "jobs may wait in one that the settings named once"
-    consumer.unreachable = True
+    known = ["f.retry.10s", "f.retry.1m", "f.retry.10m"]
+    assert sorted(consumer.retries.topics) == sorted([*known, "f.retry.2h"]), "jobs may wait in one that was named once"
+    consumer.retries.unreachable = True
     intake.subscribe()
-    assert sorted(consumer.topics) == sorted(known)
+    assert sorted(consumer.retries.topics) == sorted(known)
 
 
 def test_an_assignment_works_though_the_broker_cannot_be_asked(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
@@ -288,9 +294,9 @@ def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsume
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     consumer.properties["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
     assert intake.health.down
-    consumer.unreachable = True
+    consumer.retries.unreachable = True
     intake.poll(0, 1)
-    consumer.unreachable = False
+    consumer.retries.unreachable = False
     intake.poll(0, 1)
     assert intake.health.down, "it asks now and then, not all the time"
     now[0] += 60
@@ -299,12 +305,12 @@ def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsume
 
 
 def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> None:
-    classic = consumer_properties(Settings(fleet="f"), "g")
+    classic = jobs_properties(Settings(fleet="f"), "w", "f.jobs")
     assert (classic["enable.auto.commit"], classic["enable.auto.offset.store"]) == (False, False)
     assert (classic["auto.offset.reset"], classic["check.crcs"], classic["fetch.queue.backoff.ms"]) == ("earliest", True, 5)
     assert (classic["partition.assignment.strategy"], classic["session.timeout.ms"]) == ("cooperative-sticky", 8_000)
     made: Any = {"group_protocol": "consumer", "properties": {"check.crcs": False}}
-    newer = consumer_properties(Settings(fleet="f", kafka=made), "g")
+    newer = jobs_properties(Settings(fleet="f", kafka=made), "w", "f.jobs")
     assert newer["group.protocol"] == "consumer"
     assert not {"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"} & set(newer)
     assert newer["check.crcs"] is False
@@ -313,6 +319,29 @@ def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> 
 def test_no_property_of_the_users_commits_in_the_workers_place() -> None:
     unsafe = {"enable.auto.commit": True, "auto.offset.reset": "latest", "partition.assignment.strategy": "range"}
     made: Any = {"properties": unsafe}
-    properties = consumer_properties(Settings(fleet="f", kafka=made), "g")
+    properties = jobs_properties(Settings(fleet="f", kafka=made), "w", "f.jobs")
     assert (properties["enable.auto.commit"], properties["auto.offset.reset"]) == (False, "earliest")
     assert properties["partition.assignment.strategy"] == "cooperative-sticky"
+
+
+def test_no_two_members_of_a_worker_are_one_static_member() -> None:
+    made: Any = {"properties": {"group.instance.id": "pod-1"}}
+    settings = Settings(fleet="f", kafka=made)
+    every = [
+        jobs_properties(settings, "w", "f.jobs"),
+        jobs_properties(settings, "w", "f.jobs.slow"),
+        retries_properties(settings, "w"),
+    ]
+    assert [one["group.instance.id"] for one in every] == ["pod-1", "pod-1-f.jobs.slow", "pod-1-retries"]
+    assert "group.instance.id" not in retries_properties(Settings(fleet="f"), "w")
+
+
+def test_a_poll_asks_every_topic_and_commits_go_to_who_reads_them(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.retries.assign(0)
+    consumer.waiting.append(Record(offset_=1))
+    consumer.retries.waiting.append(Record(offset_=7, topic_="f.retry.10s"))
+    assert offsets(intake.poll(0, 10).jobs) == [1]
+    assert not consumer.retries.waiting
+    intake.commit({("f.jobs", 0): Mark(2, 0, 2), ("f.retry.10s", 0): Mark(8, 0, 8)})
+    assert (consumer.commits, consumer.retries.commits) == ([({0: (2, "open 0 2")}, True)], [({0: (8, "open 0 8")}, True)])

@@ -1,33 +1,29 @@
-"""Owns the consumer of the jobs and retry topics: joining the group, fetching, pausing, committing. One thread calls it."""
+"""Owns what a worker reads: its members of the workers' group, and which of what they fetch is due. One thread calls it.
+
+One member a jobs topic, and one for the retry topics together. The group shares out partitions by their number, whatever
+their topic (cooperative-sticky): a second worker with one member for all topics would get all jobs, or none.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from operator import methodcaller
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-
-from penstock_worker.intake.damage import StepOver
 from penstock_worker.intake.gate import Gate, Hold
 from penstock_worker.intake.health import Health
-from penstock_worker.intake.placing import Start, place, retry_topics
-from penstock_worker.intake.properties import consumer_properties
-from penstock_worker.intake.takeover import State, write_metadata
-from penstock_worker.kafka import UNREADABLE
-from penstock_worker.logs import kafka_logger
+from penstock_worker.intake.member import Member
+from penstock_worker.intake.placing import retry_topics
+from penstock_worker.intake.properties import jobs_properties, retries_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from penstock_schemas.settings import Settings
-    from penstock_worker.intake import ledger
-    from penstock_worker.intake.clock import BrokerClock
+    from confluent_kafka import Message
 
-_ASK_SECONDS: Final = 10.0
-"""How long leaving the group may wait for its turn."""
-_topic_of: Final = methodcaller("topic")
+    from penstock_schemas.settings import Settings
+    from penstock_worker.intake.clock import BrokerClock
+    from penstock_worker.intake.ledger import Mark, TopicPartition
+    from penstock_worker.intake.member import Owner
+    from penstock_worker.intake.placing import Start
 
 
 class Fetched(NamedTuple):
@@ -37,52 +33,24 @@ class Fetched(NamedTuple):
     retries: list[Message]
 
 
-class Owner(Protocol):
-    """Who is told of partitions that come and go. Called from within :meth:`Intake.poll`."""
-
-    def assigned(self, partitions: Mapping[ledger.TopicPartition, Start]) -> None:
-        """These are ours from now on."""
-        ...
-
-    def revoking(self, partitions: list[ledger.TopicPartition]) -> None:
-        """These are still ours, and will not be on return: the last moment to settle and commit."""
-        ...
-
-    def lost(self, partitions: list[ledger.TopicPartition]) -> None:
-        """These are another's already: nothing of them may be committed."""
-        ...
-
-
 class Intake:
-    """A group consumer that hands out messages and commits what it is told, never by itself."""
+    """The members of one worker, as one source of messages, and one place to commit."""
 
-    def __init__(self, settings: Settings, owner: Owner, clock: BrokerClock) -> None:
+    def __init__(self, settings: Settings, owner: Owner, clock: BrokerClock, worker: str) -> None:
+        self._settings = settings
         self._owner = owner
         self._clock = clock
-        self._log = structlog.get_logger("penstock.intake")
-        self._topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
-        self._settings = settings
-        self._delayed: frozenset[str | None] = frozenset()
         self._gate = Gate({})
-        self._damage = StepOver()
-        self._held: set[ledger.TopicPartition] = set()
-        self._own: dict[ledger.TopicPartition, tuple[int, str]] = {}
-        """The last commit of ours of each partition, offset and metadata."""
-        self._jumped: set[ledger.TopicPartition] = set()
-        """Of these nothing was polled since they were sent elsewhere: how far they were read before means nothing."""
-        self._paused = False
         self.health = Health()
-        self._gone: set[ledger.TopicPartition] = set()
-        self.quiet = False
-        """Whether the last poll gave nothing: what was read is all taken in."""
-        self.joined = False
-        """Whether the group has answered at least once, with partitions or without."""
-        callbacks = {"error_cb": self.health.on_error, "on_commit": self.health.on_commit, "logger": kafka_logger()}
-        self._consumer = Consumer(consumer_properties(settings, settings.names.workers_group) | callbacks)
+        self.topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
+        self._retries = Member(retries_properties(settings, worker), self, self.health)
+        self._jobs = {topic: Member(jobs_properties(settings, worker, topic), self, self.health) for topic in self.topics}
+        self._members = [*self._jobs.values(), self._retries]
 
     @property
-    def topics(self) -> list[str]:
-        return self._topics
+    def joined(self) -> bool:
+        """Whether the group has answered every member at least once, with partitions or without."""
+        return all(member.joined for member in self._members)
 
     @property
     def needs_time(self) -> bool:
@@ -91,205 +59,103 @@ class Intake:
 
     def subscribe(self) -> None:
         """Join the group, for the jobs topics and every retry topic that there is."""
-        delays = retry_topics(self._consumer, self._settings)
-        self._delayed, self._gate = frozenset(delays), Gate(delays)
-        self._consumer.subscribe(
-            [*self._topics, *delays], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        delays = retry_topics(self._retries.consumer, self._settings)
+        self._gate = Gate(delays)
+        for topic, member in self._jobs.items():
+            member.subscribe([topic])
+        self._retries.subscribe(list(delays))
 
     def poll(self, timeout: float, most: int) -> Fetched:
-        """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
-
-        ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
-        """
+        """Up to ``most`` messages of each topic, waiting up to ``timeout`` seconds for the first new job."""
         if self._gate.holding and self._clock.known:
             self.release(self._gate.ripe(self._clock.now_ms()))
-        first = self._consumer.poll(timeout)
-        self.quiet = first is None
-        if first is None:
-            self.health.look(self._consumer, self._topics[0])
-            return Fetched([], [])
-        self._gone.clear()
-        rest = self._consumer.consume(most - 1, 0) if most > 1 else []
-        # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
-        messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
-        errors = [m for m in messages if m.error() is not None]
-        if errors or self._damage:
-            messages = self._sound(messages)
-        if self._jumped:
-            self._jumped.difference_update((m.topic() or "", m.partition() or 0) for m in messages)
-        if self._delayed.isdisjoint(map(_topic_of, messages)):
-            return Fetched(messages, [])
-        retries = [m for m in messages if m.topic() in self._delayed]
+        jobs: list[Message] = []
+        for member in self._jobs.values():
+            jobs += member.poll(0 if jobs else timeout / len(self._jobs), most)
+        retries = self._retries.poll(0, most)
+        if not jobs and not retries:
+            self.health.look(self._retries.consumer, self.topics[0])
+        if not retries:
+            return Fetched(jobs, [])
         due, holds = self._gate.sift(retries, self._clock.now_ms() if self._clock.known else None)
         for hold in holds:
-            self._hold(hold)
-        return Fetched([m for m in messages if m.topic() not in self._delayed], due)
+            self._retries.hold(hold)
+        return Fetched(jobs, due)
 
     def pause(self) -> None:
         """Fetch nothing more until :meth:`resume`; polling goes on, so the group keeps us."""
-        if not self._paused:
-            self._paused = True
-            self._consumer.pause(self._consumer.assignment())
+        for member in self._members:
+            member.pause()
 
     def resume(self) -> None:
         """Fetch again, but what is held."""
-        if self._paused:
-            self._paused = False
-            free = [p for p in self._consumer.assignment() if (p.topic, p.partition) not in self._held]
-            self._consumer.resume(free)
+        for member in self._members:
+            member.resume()
 
     def hold(self, hold: Hold) -> None:
         """Fetch nothing of one partition until it is released, and then from ``hold.offset`` on."""
         self._gate.forget(hold.partition)  # it would release it when something is due
-        self._hold(hold)
+        self._of(hold.partition).hold(hold)
 
-    def release(self, partitions: Iterable[ledger.TopicPartition]) -> None:
+    def release(self, partitions: Iterable[TopicPartition]) -> None:
         """Fetch partitions again that were held."""
-        freed = [partition for partition in partitions if partition in self._held]
-        self._held.difference_update(freed)
-        if freed and not self._paused:
-            with contextlib.suppress(KafkaException):  # one that has gone meanwhile
-                self._consumer.resume([TopicPartition(*partition) for partition in freed])
+        for member, mine in self._by_member(partitions).items():
+            member.release(mine)
 
-    def commit(
-        self, marks: Mapping[ledger.TopicPartition, ledger.Mark], *, wait: bool = False, letting_go: bool = False
-    ) -> bool:
+    def commit(self, marks: Mapping[TopicPartition, Mark], *, wait: bool = False, letting_go: bool = False) -> bool:
         """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
 
         ``wait``: until the broker has answered. ``letting_go``: these are the last before another owner has them. Returns
         False where it is known to have failed.
         """
-        if not marks:
-            return True
-        offsets: list[TopicPartition] = []
-        for partition, mark in marks.items():
-            state: State = "shut" if letting_go else "alone" if mark.alone else "open"
-            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken)
-            offsets.append(TopicPartition(*partition, *self._own[partition]))
-        try:
-            if not wait:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
-                return True
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
-            refused = [answer.error for answer in answers if answer.error is not None]
-            if not refused:
-                self.health.committed()
-                return True
-            self.health.commit_refused(refused[0].str())
-        except KafkaException as error:
-            self.health.commit_refused(str(error))
-        return False
+        done = [
+            member.commit({partition: marks[partition] for partition in mine}, wait=wait, letting_go=letting_go)
+            for member, mine in self._by_member(marks).items()
+        ]
+        return all(done)
 
-    def lag(self, positions: Mapping[ledger.TopicPartition, int]) -> int:
+    def lag(self, positions: Mapping[TopicPartition, int]) -> int:
         """Records behind ``positions`` in the log, as far as fetching has told."""
-        behind = 0
-        for partition, position in positions.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            behind += max(0, high - position)
-        return behind
+        return sum(self._of(partition).lag(partition, position) for partition, position in positions.items())
 
-    def reached(self, partitions: Iterable[ledger.TopicPartition]) -> dict[ledger.TopicPartition, int]:
-        """How far ``partitions`` have been read, marks of transactions included, where that is known."""
-        if self._damage:
-            return {}  # what is passed there may have held records
-        asked = [TopicPartition(*partition) for partition in partitions if partition not in self._jumped]
-        return {(p.topic, p.partition): p.offset for p in self._consumer.position(asked) if p.offset >= 0} if asked else {}
+    def reached(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """How far ``partitions`` have been read, marks of transactions included, where all that was read is handed out."""
+        found: dict[TopicPartition, int] = {}
+        for member, mine in self._by_member(partitions).items():
+            found |= member.reached(mine)
+        return found
 
-    def missing(self, partition: ledger.TopicPartition, first: int, last: int) -> str | None:
+    def missing(self, partition: TopicPartition, first: int, last: int) -> str | None:
         """Why offsets ``first`` to ``last`` were not read, where they may have held records; None where they held none."""
-        if self._damage.lost(partition, first, last):
-            return "they are damaged in the log"
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return "retention deleted them before a worker came to them" if low > first else None
+        return self._of(partition).missing(partition, first, last)
 
     def close(self) -> None:
-        """Leave the group. Partitions are revoked on the way.
+        """Leave the group. Partitions are revoked on the way."""
+        for member in self._members:
+            member.close()
 
-        The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
-        leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
-        with the connection: so a question that stands in the same line is asked first. And a consumer without partitions
-        sends no such request when it is closed (librdkafka 2.16, cooperative): so it is unsubscribed first.
-        """
-        with contextlib.suppress(KafkaException):
-            self._consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_SECONDS)
-        with contextlib.suppress(KafkaException):
-            self._consumer.unsubscribe()
-        self._consumer.close()
+    # The members' owner.
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.joined = True
-        starts = place(consumer, partitions, self._own)
-        for partition in starts:
-            self._forget(partition)
-        consumer.incremental_assign(partitions)
-        # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
-        (consumer.pause if self._paused else consumer.resume)(partitions)
-        if partitions:
-            self._log.info("partitions assigned", partitions=_names(partitions))
-            self._owner.assigned(starts)
+    def assigned(self, partitions: Mapping[TopicPartition, Start]) -> None:
+        for partition in partitions:
+            self._gate.forget(partition)
+        self._owner.assigned(partitions)
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._log.info("partitions revoked", partitions=_names(partitions))
-        self._owner.revoking(self._going(partitions))
-        consumer.incremental_unassign(partitions)
+    def revoking(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._gate.forget(partition)
+        self._owner.revoking(partitions)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
-        self._owner.lost(self._going(partitions))
-        consumer.incremental_unassign(partitions)
+    def lost(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._gate.forget(partition)
+        self._owner.lost(partitions)
 
-    def _hold(self, hold: Hold) -> None:
-        self._held.add(hold.partition)
-        self._jump(hold.partition, hold.offset)
+    def _of(self, partition: TopicPartition) -> Member:
+        return self._jobs.get(partition[0], self._retries)
 
-    def _going(self, partitions: list[TopicPartition]) -> list[ledger.TopicPartition]:
-        """Note that these go; what of them was polled already is not to be taken any more."""
-        going = [(p.topic, p.partition) for p in partitions]
-        self._gone.update(going)
-        for partition in going:
-            self._forget(partition)
-        return going
-
-    def _forget(self, partition: ledger.TopicPartition) -> None:
-        self._held.discard(partition)
-        self._jumped.discard(partition)
-        self._gate.forget(partition)
-        self._damage.forget(partition)
-
-    def _jump(self, partition: ledger.TopicPartition, offset: int) -> None:
-        """Read one partition from ``offset`` on. Not seek(), which fails for one that has just come, or that has stopped."""
-        where = [TopicPartition(*partition, offset)]
-        self._jumped.add(partition)
-        with contextlib.suppress(KafkaException):  # it is being revoked
-            self._consumer.incremental_unassign(where)
-            self._consumer.incremental_assign(where)
-            (self._consumer.pause if self._paused or partition in self._held else self._consumer.resume)(where)
-
-    def _sound(self, messages: list[Message]) -> list[Message]:
-        """What of ``messages`` is a record, and not to be read again; what cannot be read is stepped over."""
-        jumped: set[ledger.TopicPartition] = set()
-        sound: list[Message] = []
-        for message in messages:
-            partition = (message.topic() or "", message.partition() or 0)
-            error, offset = message.error(), message.offset() or 0
-            if partition in jumped:
-                continue
-            target = None
-            if error is None:
-                target = self._damage.read(partition, offset)
-            else:
-                self.health.tell(message)
-                if error.code() in UNREADABLE:
-                    _, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-                    target = self._damage.failed(partition, offset, max(end, offset + 1))
-            if target is not None:
-                jumped.add(partition)
-                self._jump(partition, target)
-            elif error is None:
-                sound.append(message)
-        return sound
-
-
-def _names(partitions: Iterable[TopicPartition]) -> list[str]:
-    return [f"{p.topic}-{p.partition}" for p in partitions]
+    def _by_member(self, partitions: Iterable[TopicPartition]) -> dict[Member, list[TopicPartition]]:
+        found: dict[Member, list[TopicPartition]] = {}
+        for partition in partitions:
+            found.setdefault(self._of(partition), []).append(partition)
+        return found

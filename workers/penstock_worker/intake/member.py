@@ -1,0 +1,249 @@
+"""Owns one member of the workers' group: a Kafka consumer that fetches, pauses and commits. One thread calls it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from penstock_worker.intake.damage import StepOver
+from penstock_worker.intake.placing import Start, place
+from penstock_worker.intake.takeover import State, write_metadata
+from penstock_worker.kafka import UNREADABLE
+from penstock_worker.logs import kafka_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from penstock_worker.intake.gate import Hold
+    from penstock_worker.intake.health import Health
+    from penstock_worker.intake.ledger import Mark
+    from penstock_worker.intake.ledger import TopicPartition as Place
+
+_ASK_SECONDS: Final = 10.0
+"""How long leaving the group may wait for its turn."""
+
+
+class Owner(Protocol):
+    """Who is told of partitions that come and go. Called from within a poll."""
+
+    def assigned(self, partitions: Mapping[Place, Start]) -> None:
+        """These are ours from now on."""
+        ...
+
+    def revoking(self, partitions: list[Place]) -> None:
+        """These are still ours, and will not be on return: the last moment to settle and commit."""
+        ...
+
+    def lost(self, partitions: list[Place]) -> None:
+        """These are another's already: nothing of them may be committed."""
+        ...
+
+
+class Member:
+    """A group consumer that hands out messages and commits what it is told, never by itself."""
+
+    def __init__(self, properties: Mapping[str, Any], owner: Owner, health: Health) -> None:
+        self._owner = owner
+        self._health = health
+        self._log = structlog.get_logger("penstock.intake")
+        self._damage = StepOver()
+        self._held: set[Place] = set()
+        self._own: dict[Place, tuple[int, str]] = {}
+        """The last commit of ours of each partition, offset and metadata."""
+        self._jumped: set[Place] = set()
+        """Of these nothing was polled since they were sent elsewhere: how far they were read before means nothing."""
+        self._paused = False
+        self._gone: set[Place] = set()
+        self._topics: Sequence[str] = ()
+        self.quiet = False
+        """Whether the last poll gave nothing: what was read is all taken in."""
+        self.joined = False
+        """Whether the group has answered at least once, with partitions or without."""
+        callbacks = {"error_cb": health.on_error, "on_commit": health.on_commit, "logger": kafka_logger()}
+        self.consumer = Consumer(dict(properties) | callbacks)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Join the group, for ``topics``."""
+        self._topics = topics
+        self.consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def poll(self, timeout: float, most: int) -> list[Message]:
+        """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
+
+        ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
+        """
+        first = self.consumer.poll(timeout)
+        self.quiet = first is None
+        if first is None:
+            return []
+        self._gone.clear()
+        rest = self.consumer.consume(most - 1, 0) if most > 1 else []
+        # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
+        messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
+        errors = [m for m in messages if m.error() is not None]
+        if errors or self._damage:
+            messages = self._sound(messages)
+        if self._jumped:
+            self._jumped.difference_update((m.topic() or "", m.partition() or 0) for m in messages)
+        return messages
+
+    def pause(self) -> None:
+        """Fetch nothing more until :meth:`resume`; polling goes on, so the group keeps us."""
+        if not self._paused:
+            self._paused = True
+            self.consumer.pause(self.consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again, but what is held."""
+        if self._paused:
+            self._paused = False
+            free = [p for p in self.consumer.assignment() if (p.topic, p.partition) not in self._held]
+            self.consumer.resume(free)
+
+    def hold(self, hold: Hold) -> None:
+        """Fetch nothing of one partition until it is released, and then from ``hold.offset`` on."""
+        self._held.add(hold.partition)
+        self._jump(hold.partition, hold.offset)
+
+    def release(self, partitions: Iterable[Place]) -> None:
+        """Fetch partitions again that were held."""
+        freed = [partition for partition in partitions if partition in self._held]
+        self._held.difference_update(freed)
+        if freed and not self._paused:
+            with contextlib.suppress(KafkaException):  # one that has gone meanwhile
+                self.consumer.resume([TopicPartition(*partition) for partition in freed])
+
+    def commit(self, marks: Mapping[Place, Mark], *, wait: bool = False, letting_go: bool = False) -> bool:
+        """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
+
+        ``wait``: until the broker has answered. ``letting_go``: these are the last before another owner has them. Returns
+        False where it is known to have failed.
+        """
+        if not marks:
+            return True
+        offsets: list[TopicPartition] = []
+        for partition, mark in marks.items():
+            state: State = "shut" if letting_go else "alone" if mark.alone else "open"
+            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken)
+            offsets.append(TopicPartition(*partition, *self._own[partition]))
+        try:
+            if not wait:
+                self.consumer.commit(offsets=offsets, asynchronous=True)
+                return True
+            answers = self.consumer.commit(offsets=offsets, asynchronous=False)
+            refused = [answer.error for answer in answers if answer.error is not None]
+            if not refused:
+                self._health.committed()
+                return True
+            self._health.commit_refused(refused[0].str())
+        except KafkaException as error:
+            self._health.commit_refused(str(error))
+        return False
+
+    def lag(self, partition: Place, position: int) -> int:
+        """Records behind ``position`` in the log, as far as fetching has told."""
+        _, high = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return max(0, high - position)
+
+    def reached(self, partitions: Iterable[Place]) -> dict[Place, int]:
+        """How far ``partitions`` have been read, marks of transactions included, where that is known, and all handed out."""
+        if self._damage or not self.quiet:
+            return {}  # what is passed there may have held records
+        asked = [TopicPartition(*partition) for partition in partitions if partition not in self._jumped]
+        return {(p.topic, p.partition): p.offset for p in self.consumer.position(asked) if p.offset >= 0} if asked else {}
+
+    def missing(self, partition: Place, first: int, last: int) -> str | None:
+        """Why offsets ``first`` to ``last`` were not read, where they may have held records; None where they held none."""
+        if self._damage.lost(partition, first, last):
+            return "they are damaged in the log"
+        low, _ = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return "retention deleted them before a worker came to them" if low > first else None
+
+    def close(self) -> None:
+        """Leave the group. Partitions are revoked on the way.
+
+        The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
+        leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
+        with the connection: so a question that stands in the same line is asked first. And a consumer without partitions
+        sends no such request when it is closed (librdkafka 2.16, cooperative): so it is unsubscribed first.
+        """
+        with contextlib.suppress(KafkaException):
+            self.consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_SECONDS)
+        with contextlib.suppress(KafkaException):
+            self.consumer.unsubscribe()
+        self.consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.joined = True
+        starts = place(consumer, partitions, self._own)
+        for partition in starts:
+            self._forget(partition)
+        consumer.incremental_assign(partitions)
+        # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
+        if partitions:
+            self._log.info("partitions assigned", partitions=_names(partitions))
+            self._owner.assigned(starts)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._log.info("partitions revoked", partitions=_names(partitions))
+        self._owner.revoking(self._going(partitions))
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
+        self._owner.lost(self._going(partitions))
+        consumer.incremental_unassign(partitions)
+
+    def _going(self, partitions: list[TopicPartition]) -> list[Place]:
+        """Note that these go; what of them was polled already is not to be taken any more."""
+        going = [(p.topic, p.partition) for p in partitions]
+        self._gone.update(going)
+        for partition in going:
+            self._forget(partition)
+        return going
+
+    def _forget(self, partition: Place) -> None:
+        self._held.discard(partition)
+        self._jumped.discard(partition)
+        self._damage.forget(partition)
+
+    def _jump(self, partition: Place, offset: int) -> None:
+        """Read one partition from ``offset`` on. Not seek(), which fails for one that has just come, or that has stopped."""
+        where = [TopicPartition(*partition, offset)]
+        self._jumped.add(partition)
+        with contextlib.suppress(KafkaException):  # it is being revoked
+            self.consumer.incremental_unassign(where)
+            self.consumer.incremental_assign(where)
+            (self.consumer.pause if self._paused or partition in self._held else self.consumer.resume)(where)
+
+    def _sound(self, messages: list[Message]) -> list[Message]:
+        """What of ``messages`` is a record, and not to be read again; what cannot be read is stepped over."""
+        jumped: set[Place] = set()
+        sound: list[Message] = []
+        for message in messages:
+            partition = (message.topic() or "", message.partition() or 0)
+            error, offset = message.error(), message.offset() or 0
+            if partition in jumped:
+                continue
+            target = None
+            if error is None:
+                target = self._damage.read(partition, offset)
+            else:
+                self._health.tell(message)
+                if error.code() in UNREADABLE:
+                    _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+                    target = self._damage.failed(partition, offset, max(end, offset + 1))
+            if target is not None:
+                jumped.add(partition)
+                self._jump(partition, target)
+            elif error is None:
+                sound.append(message)
+        return sound
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    return [f"{p.topic}-{p.partition}" for p in partitions]
