@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
+from tests.support import eventually
 
 from penstock_worker.engine.wire import Stats
 from penstock_worker.metrics import ROWS, SECONDS, BatchHistogram, MetricsServer, WorkerMetrics
@@ -133,3 +137,30 @@ def test_metrics_are_in_prometheus_form(server: MetricsServer) -> None:
     assert status == 200
     assert 'penstock_rows_total{model="m",version="1"} 3.0' in text
     assert 'penstock_stage_seconds_bucket{le="+Inf",model="m",stage="queue"} 3.0' in text
+
+
+@pytest.mark.parametrize(("goes", "told"), [(True, ""), (False, "ZeroDivisionError")])
+def test_a_client_that_goes_away_is_no_news_but_a_probe_that_raises_is(
+    probes: Probes, capsys: pytest.CaptureFixture[str], *, goes: bool, told: str
+) -> None:
+    answering: list[threading.Thread] = []
+    client = socket.socket()
+
+    def ready() -> str | None:
+        answering.append(threading.current_thread())
+        client.close()  # with a reset, as below: there is nobody to write the answer to
+        return "away" if goes else str(1 // 0)
+
+    server = MetricsServer(0, CollectorRegistry(), lambda: None, ready)
+    try:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        eventually(lambda: answering, "the probe is asked")
+        answering[0].join()
+        assert get(server, "/livez") == (200, "ok\n")
+    finally:
+        server.close()
+    said = capsys.readouterr().err
+    assert told in said
+    assert bool(said) is bool(told)
