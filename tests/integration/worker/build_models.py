@@ -2,7 +2,7 @@
 
 rows/1, /2, /3  x FP32 [-1, 4] → y = x · version; signatures total (rows summed up to [-1]), flat (no free rows) and
                 label (no free rows, a string that ends with a zero byte)
-text/1          s BYTES [-1] → upper BYTES [-1], size INT32 [-1]
+text/1          s BYTES [-1] → upper BYTES [-1], size INT32 [-1]; signature number (n FP32 [-1]) refuses what is none
 wide/1          a FP32 [-1, -1], b INT64 [-1] → mean FP32 [-1], b2 INT64 [-1], with free inner dimensions
 old/1           a SavedModel as older Keras left it, with the slots of an optimiser: only the version 1 loader reads it
 two.keras       a and b FP32 [-1, 2] → sum and difference, in Keras' own format
@@ -38,7 +38,8 @@ def rows(folder: Path, version: int) -> None:
 def text(folder: Path) -> None:
     spec = tf.TensorSpec([None], tf.string, "s")
     serve = tf.function(lambda s: {"upper": tf.strings.upper(s), "size": tf.strings.length(s)}, input_signature=[spec])
-    tf.saved_model.save(tf.Module(), str(folder / "1"), signatures={"serving_default": serve})
+    number = tf.function(lambda s: {"n": tf.strings.to_number(s)}, input_signature=[spec])
+    tf.saved_model.save(tf.Module(), str(folder / "1"), signatures={"serving_default": serve, "number": number})
 
 
 def wide(folder: Path) -> None:

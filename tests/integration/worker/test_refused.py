@@ -32,6 +32,11 @@ BAD: dict[str, tuple[bytes | None, str, str]] = {
         "invalid_input",
         "model 'rows': input 'x' has datatype FP64, the model takes FP32 [-1, 4]",
     ),
+    "no-number": (
+        encode_job({"s": np.array([b"abc"], object)}, model_name="text", signature="number"),
+        "model_error",
+        "refused these values: InvalidArgumentError: StringToNumberOp could not correctly convert string: abc",
+    ),
     "nan": (job(float("nan"), model_name="rows"), "non_finite_input", "input 'x' holds NaN or infinity"),
     "overflow": (job(3e38, model_name="rows"), "non_finite_output", "output 'y' of model 'rows' holds NaN or infinity"),
 }

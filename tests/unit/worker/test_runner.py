@@ -74,6 +74,14 @@ def test_the_error_names_the_model_and_the_first_line_of_what_it_said() -> None:
     assert "Traceback" in evidence
 
 
+def test_the_evidence_of_one_among_many_is_its_own_traceback_alone() -> None:
+    (error, evidence) = next(
+        one for ran in run(whole(a_block(a_version(a_model(picky)), firsts([1, 2, BAD, 3])))) for one in ran.failed.values()
+    )
+    assert error.code is ErrorCode.MODEL_ERROR
+    assert evidence.count("Traceback") == 1
+
+
 def test_who_is_about_to_run_is_told_before_each_step() -> None:
     """Each call of a batch that is split, each of a large job, and each hook: the suspects are exact."""
     version = a_version(model := a_model(picky), max_batch_rows=2)

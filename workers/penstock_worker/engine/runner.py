@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from penstock_schemas.errors import ErrorCode, JobError
 from penstock_worker.engine.assembly import Piece, halve, next_call
 from penstock_worker.engine.backend import OutOfMemoryError
+from penstock_worker.engine.reasons import evidence, reason
 from penstock_worker.engine.transforms import Retry, TransformError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from penstock_worker.engine.backend import Arrays
     from penstock_worker.engine.block import Block
     from penstock_worker.engine.catalog import Route
-
-_EVIDENCE: Final = 8000
-"""Most characters of a traceback that travel with a dead letter."""
 
 About = Callable[[list[Piece["Block"]]], None]
 """Told before each step that may hang or end the process (a hook of a transform, a call of a model): for whom it is.
@@ -65,14 +62,16 @@ class _Batch:
             outputs = self._outputs(route, pieces)
         except Exception as error:  # noqa: BLE001  # a model or a transform may raise anything
             if sum(piece.jobs for piece in pieces) == 1:
-                failure = _job_error(route, error), traceback.format_exc()[-_EVIDENCE:]
-                return [Ran(pieces[0], {}, self._rows, {0: failure})]
-            left, right = halve(pieces)
-            ran = self.run(left) + self.run(right)
-            if isinstance(error, OutOfMemoryError):
-                self._learn(route, sum(piece.rows for piece in pieces), ran)
-            return ran
-        return _share(route, pieces, outputs)
+                return [Ran(pieces[0], {}, self._rows, {0: (_job_error(route, error), evidence(error))})]
+            no_room = isinstance(error, OutOfMemoryError)
+        else:
+            return _share(route, pieces, outputs)
+        # Not within the handler: what the halves raise would be told as raised on top of what the whole did.
+        left, right = halve(pieces)
+        ran = self.run(left) + self.run(right)
+        if no_room:
+            self._learn(route, sum(piece.rows for piece in pieces), ran)
+        return ran
 
     def _learn(self, route: Route, rows: int, ran: list[Ran]) -> None:
         """Lower the limit, as there was no room for ``rows`` rows; unless a job that has none alone explains it."""
@@ -205,14 +204,14 @@ def _padded(array: NDArray[np.generic], rows: int) -> NDArray[np.generic]:
 
 def _job_error(route: Route, error: Exception) -> JobError:
     what = f"model {route.version.name!r} version {route.version.version}"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+    why = reason(error)
     if isinstance(error, OutOfMemoryError):
-        return JobError(ErrorCode.OUT_OF_MEMORY, f"{what} has no memory for this job alone: {reason}")
+        return JobError(ErrorCode.OUT_OF_MEMORY, f"{what} has no memory for this job alone: {why}")
     if isinstance(error, Retry):
-        return JobError(ErrorCode.TRANSFORM_RETRY, f"the transform of {what} asked for another try: {reason}")
+        return JobError(ErrorCode.TRANSFORM_RETRY, f"the transform of {what} asked for another try: {why}")
     if isinstance(error, TransformError):
-        return JobError(ErrorCode.TRANSFORM_ERROR, f"the transform of {what} failed: {reason}")
-    return JobError(ErrorCode.MODEL_ERROR, f"{what} refused these values: {type(error).__name__}: {reason}")
+        return JobError(ErrorCode.TRANSFORM_ERROR, f"the transform of {what} failed: {why}")
+    return JobError(ErrorCode.MODEL_ERROR, f"{what} refused these values: {type(error).__name__}: {why}")
 
 
 def warm_up(route: Route, budget_bytes: int) -> float:

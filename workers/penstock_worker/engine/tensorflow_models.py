@@ -17,6 +17,7 @@ import numpy as np
 from penstock_schemas.datatypes import DATATYPES
 from penstock_worker.engine.backend import Arrays, LoadedModel, ModelUnreadableError, OutOfMemoryError
 from penstock_worker.engine.quiet import quiet_stderr
+from penstock_worker.engine.reasons import reason
 from penstock_worker.engine.signature import Port, Signature
 
 # Before TensorFlow is imported: its C++ side reads this once. A user's own value stands.
@@ -44,7 +45,7 @@ class _Model:
             outputs = self._functions[signature](**{name: tf.constant(array) for name, array in inputs.items()})
             return {name: np.asarray(value) for name, value in outputs.items()}
         except tf.errors.ResourceExhaustedError as error:
-            raise OutOfMemoryError(_first_line(error)) from error
+            raise OutOfMemoryError(reason(error)) from error
         except MemoryError as error:
             raise OutOfMemoryError(str(error) or "out of memory") from error
 
@@ -56,7 +57,7 @@ class _SessionModel(_Model):
         try:
             return dict(self._functions[signature](**inputs))
         except tf.errors.ResourceExhaustedError as error:
-            raise OutOfMemoryError(_first_line(error)) from error
+            raise OutOfMemoryError(reason(error)) from error
 
 
 class TensorFlowBackend:
@@ -76,7 +77,7 @@ class TensorFlowBackend:
         except ModelUnreadableError:
             raise
         except Exception as error:
-            raise ModelUnreadableError(f"{path} cannot be loaded: {type(error).__name__}: {_first_line(error)}") from error
+            raise ModelUnreadableError(f"{path} cannot be loaded: {type(error).__name__}: {reason(error)}") from error
 
 
 def open_backend(device: str, cpu_threads: int) -> TensorFlowBackend:
@@ -185,7 +186,3 @@ def _port(path: Path, name: str, spec: Any) -> Port:
     if spec.shape.rank is None:
         return Port(datatype, None)
     return Port(datatype, tuple(-1 if dimension is None else int(dimension) for dimension in spec.shape))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
