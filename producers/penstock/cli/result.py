@@ -101,7 +101,8 @@ def outcome_lines(outcome: Outcome) -> Sequence[str]:
     """The outcome for a person."""
     tries = "1 attempt" if outcome.attempts == 1 else f"{outcome.attempts} attempts"
     served = " ".join(part for part in (outcome.model_name, outcome.model_version) if part) or "no model"
-    lines = [f"{outcome.id}  {outcome.status}  ({served}, {tries}, from {outcome.origin})"]
+    again = f"generation {outcome.generation}, " if outcome.generation else ""
+    lines = [f"{outcome.id}  {outcome.status}  ({served}, {again}{tries}, from {outcome.origin})"]
     if outcome.error is not None:
         lines.append(f"  {outcome.error_code}: {outcome.error}")
     for name, array in outcome.outputs.items():

@@ -117,3 +117,8 @@ def test_a_failed_outcome_says_why() -> None:
     outcome = Outcome("a1", "failed", error="what was wrong", error_code="invalid_job")
     assert outcome_document(outcome)["error_code"] == "invalid_job"
     assert "  invalid_job: what was wrong" in outcome_lines(outcome)
+
+
+def test_the_outcome_of_a_redriven_job_says_which_generation_it_is_of() -> None:
+    outcome = Outcome("a1", "failed", generation=2, attempts=3, origin="t-0-1", error="no", error_code="model_error")
+    assert outcome_lines(outcome)[0] == "a1  failed  (no model, generation 2, 3 attempts, from t-0-1)"
