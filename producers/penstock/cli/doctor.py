@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import typer
 
-from penstock.cli.common import Flags, read_settings
+from penstock.cli.common import Flags, note, read_settings
 from penstock.cli.exits import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
 
 _TIMEOUT: Final = 5.0
+_TRIAL_SECONDS: Final = 10
+"""How long the key of a trial write stays where it cannot be deleted."""
 Verdict = Literal["ok", "note", "FAIL"]
 
 
@@ -30,11 +33,17 @@ class Finding:
 
 
 def run_doctor(flags: Flags) -> None:
-    """Print every finding. Raises CommandError: 4 where a service is not to be reached, else 3 or 2 as the findings say."""
+    """Print every finding as it is made. Raises CommandError: 4 where a service cannot be reached, else 3 or 2 as they say."""
     settings = read_settings(flags)
     worst = ExitCode.FINE
     failed = 0
-    for check in (check_kafka, check_redis, check_models):
+    checks = {
+        "Redis": check_redis,
+        f"Kafka at {settings.kafka.bootstrap_servers}": check_kafka,
+        "the models, by loading them": check_models,
+    }
+    for what, check in checks.items():
+        note(f"checking {what} …")  # a check may take a while
         for finding in check(settings):
             _print(finding)
             failed += finding.verdict == "FAIL"
@@ -74,7 +83,7 @@ def check_kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
-    """Redis answers, is one primary, and does not evict."""
+    """Redis answers, is one primary, takes writes, and does not evict."""
     from redis import Redis
     from redis.exceptions import RedisError, ResponseError
 
@@ -90,6 +99,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
             yield Finding("FAIL", f"Redis does not answer: {error}", advice, ExitCode.UNREACHABLE)
             return
         yield from _redis_kind(info)
+        yield from _redis_write(client, f"{settings.fleet}:doctor:{secrets.token_hex(8)}")
         try:
             policy: str = info.get("maxmemory_policy") or client.config_get("maxmemory-policy")["maxmemory-policy"]
         except (ResponseError, KeyError):
@@ -140,6 +150,22 @@ def _redis_kind(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "FAIL", "this Redis is a replica, which takes no writes", "set redis.url to its primary", ExitCode.WRONG_USE
         )
+
+
+def _redis_write(client: Any, key: str) -> Iterator[Finding]:
+    """It takes a write, by writing: its memory may be full, its disk broken, or this user not allowed to."""
+    from redis.exceptions import RedisError
+
+    try:
+        client.set(key, b"", ex=_TRIAL_SECONDS)
+        client.delete(key)
+    except RedisError as error:
+        advice = (
+            "give it memory, a disk or the right, as it says, or set redis.url to its primary: no result gets there until then"
+        )
+        yield Finding("FAIL", f"Redis takes no writes: {error}", advice, ExitCode.WRONG_USE)
+    else:
+        yield Finding("ok", "Redis takes writes")
 
 
 def _print(finding: Finding) -> None:

@@ -168,7 +168,7 @@ def test_topics_are_as_they_should_be_and_doctor_says_so(up: Fleet, digits_model
     assert "penstock.outcomes  partitions=8 replication=1 " in shown.stdout
     done = up.run("doctor", "--model", f"digits={digits_model}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 6
     assert "model digits loads and answers (version 1)" in done.stdout
 
 
@@ -196,6 +196,21 @@ def test_doctor_finds_a_redis_that_evicts(up: Fleet) -> None:
     assert done.returncode == 2
     assert "maxmemory-policy is allkeys-lru" in done.stdout
     assert "redis-cli CONFIG SET maxmemory-policy noeviction" in done.stdout
+
+
+def test_doctor_finds_a_redis_that_takes_no_writes_and_leaves_nothing_in_one_that_does(up: Fleet) -> None:
+    with redis.Redis.from_url(up.redis) as client:
+        client.config_set("maxmemory", "1")
+        try:
+            done = up.run("doctor")
+        finally:
+            client.config_set("maxmemory", "0")
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "FAIL  Redis takes no writes: " in done.stdout
+        well = up.run("doctor")
+        assert "ok  Redis takes writes" in well.stdout
+        assert "checking Redis …" in well.stderr
+        assert list(client.scan_iter("*:doctor:*", count=1000)) == []
 
 
 def test_schema_prints_the_documents(tmp_path: Path) -> None:
