@@ -67,8 +67,9 @@ def write_folder(letters: Iterable[DeadLetter], folder: Path) -> int:
     return count
 
 
-def read_export(path: Path) -> Iterator[DeadLetter]:
+def read_export(path: str | Path) -> Iterator[DeadLetter]:
     """The letters of a file or folder written here. Raises OSError, and ValueError naming what is no letter."""
+    path = Path(path)
     if path.is_dir():
         for file in sorted(path.glob("*.json")):
             body = file.with_suffix(".body")
