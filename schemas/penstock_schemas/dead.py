@@ -45,6 +45,7 @@ GAP: Final = "penstock-gap"
 REDRIVEN: Final = "penstock-redriven"
 """In a record of the dead-letter topic: the identity of the letter that was redriven. In a job's: the same."""
 REDRIVEN_BY: Final = "penstock-redriven-by"
+REDRIVEN_REASON: Final = "penstock-redriven-reason"
 
 LETTER_HEADERS: Final = frozenset(
     {PENSTOCK_ID, PENSTOCK_GENERATION, PENSTOCK_ATTEMPT, ORIGIN, ORIGIN_TIMESTAMP, ERROR_CODE, ERROR, WORKER, MODEL}
@@ -62,7 +63,7 @@ LETTER_HEADERS: Final = frozenset(
         DROPPED_HEADERS,
         GAP,
     }
-    | {REDRIVEN, REDRIVEN_BY}
+    | {REDRIVEN, REDRIVEN_BY, REDRIVEN_REASON}
 )
 """Every header that is ours."""
 
@@ -118,6 +119,7 @@ class LetterFacts:
     redriven: str | None
     """The identity of the letter that this record says was redriven: it is no letter itself."""
     redriven_by: str | None
+    redriven_reason: str | None
 
     @property
     def identity(self) -> str | None:
@@ -169,10 +171,13 @@ def build_gap_letter(*, topic: str, partition: int, first: int, last: int, reaso
     return Letter(None, b"", list(encode_headers(headers)))
 
 
-def build_redriven(identity: str, *, by: str, time_ms: int, generation: int) -> Letter:
-    """The record that letter ``identity`` was redriven as ``generation``; ``by`` says who did it."""
+def build_redriven(
+    identity: str, *, by: str, time_ms: int, generation: int, job_id: str = "", model: str | None = None, reason: str = ""
+) -> Letter:
+    """The record that letter ``identity``, of this job, was redriven as ``generation``; ``by`` and ``reason``: who, and why."""
     texts = {REDRIVEN: identity, REDRIVEN_BY: by, TIME: rfc3339(time_ms), PENSTOCK_GENERATION: str(generation)}
-    return Letter(None, b"", list(encode_headers(texts)))
+    more = {PENSTOCK_ID: job_id, MODEL: model, REDRIVEN_REASON: reason}
+    return Letter(None, b"", list(encode_headers(texts | {name: text for name, text in more.items() if text})))
 
 
 def parse_letter(headers: Iterable[Header]) -> LetterFacts:
@@ -202,6 +207,7 @@ def parse_letter(headers: Iterable[Header]) -> LetterFacts:
         gap=None if ends[0] is None or ends[1] is None else (ends[0], ends[1]),
         redriven=found.get(REDRIVEN),
         redriven_by=found.get(REDRIVEN_BY),
+        redriven_reason=found.get(REDRIVEN_REASON),
     )
 
 

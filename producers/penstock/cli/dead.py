@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 dead_app = typer.Typer(
     help="Look at dead letters, mend them, and send their jobs again.", epilog=EXIT_CODES_HELP, no_args_is_help=True
 )
+
+MOST_REASON: Final = 500
+"""Most characters of --reason."""
 
 Models = Annotated[list[str] | None, typer.Option("--model", metavar="NAME", help="Only of this model; may be repeated.")]
 Codes = Annotated[list[str] | None, typer.Option("--code", help="Only with this error code, or gap; may be repeated.")]
@@ -39,6 +43,13 @@ Bootstrap = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Kafka 
 Redis = Annotated[str | None, typer.Option(metavar="URL", help="Where Redis is.")]
 
 
+class By(StrEnum):
+    """What `stats --by` accepts."""
+
+    HOUR = "hour"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class RedriveFlags:
     """The flags that `penstock dead redrive` alone has."""
@@ -53,6 +64,14 @@ class RedriveFlags:
     again: bool
     force: bool
     unchecked: bool
+    reason: str
+
+    def check(self, *, dry_run: bool) -> None:
+        """Raise CommandError for flags that contradict each other, or a reason that is too long to keep."""
+        if self.execute and dry_run:
+            raise CommandError(ExitCode.WRONG_USE, "--yes sends and --dry-run does not: give one of them")
+        if len(self.reason) > MOST_REASON:
+            raise CommandError(ExitCode.WRONG_USE, f"--reason has {len(self.reason):,} characters; it may have {MOST_REASON}")
 
 
 @dead_app.command("list")
@@ -65,17 +84,22 @@ def list_command(
     text: Text = None,
     redriven: Redriven = None,
     limit: Limit = None,
+    newest: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N of them.")] = None,
     as_json: AsJson = False,
     config: Config = None,
     fleet: Fleet = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """List letters, oldest first: one line each."""
+    """List letters, oldest first: one line each. On a terminal, columns that do not fit are left out."""
     with told_errors():
         from penstock.cli.dead_reading import list_letters
 
+        if limit is not None and newest is not None:
+            raise CommandError(
+                ExitCode.WRONG_USE, "--limit counts from the oldest and --newest from the newest: give one of them"
+            )
         chosen = _filter(model, code, job_id, since, until, text, redriven)
-        list_letters(Flags(config, fleet, bootstrap), chosen, limit=limit, as_json=as_json)
+        list_letters(Flags(config, fleet, bootstrap), chosen, limit=limit, newest=newest, as_json=as_json)
 
 
 @dead_app.command()
@@ -103,17 +127,18 @@ def stats(
     until: Until = None,
     text: Text = None,
     redriven: Redriven = None,
+    by: Annotated[By, typer.Option(help="By model, code and hour, or by model, code and error sentence.")] = By.HOUR,
     as_json: AsJson = False,
     config: Config = None,
     fleet: Fleet = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Count letters by model, code and hour."""
+    """Count letters by model, code and hour, or by what their errors say."""
     with told_errors():
         from penstock.cli.dead_reading import count_letters
 
         chosen = _filter(model, code, job_id, since, until, text, redriven)
-        count_letters(Flags(config, fleet, bootstrap), chosen, as_json=as_json)
+        count_letters(Flags(config, fleet, bootstrap), chosen, by_error=by is By.ERROR, as_json=as_json)
 
 
 @dead_app.command()
@@ -143,6 +168,8 @@ def export(
 
 @dead_app.command()
 def log(
+    model: Models = None,
+    job_id: Ids = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
@@ -151,11 +178,11 @@ def log(
     fleet: Fleet = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """List who redrove which letter, and when."""
+    """List who redrove which letter, when and why."""
     with told_errors():
         from penstock.cli.dead_reading import list_redrives
 
-        chosen = _filter(None, None, None, since, until, None, None)
+        chosen = _filter(model, None, job_id, since, until, None, None)
         list_redrives(Flags(config, fleet, bootstrap), chosen, limit=limit, as_json=as_json)
 
 
@@ -170,6 +197,7 @@ def redrive(
     redriven: Redriven = None,
     limit: Limit = None,
     yes: Annotated[bool, typer.Option("--yes", "--execute", "-y", help="Send. Without it, say what would be sent.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, as without --yes.")] = False,
     rate: Annotated[str | None, typer.Option(metavar="N/s", help="No faster than that, such as 50/s or 100/m.")] = None,
     assignments: Annotated[
         list[str] | None,
@@ -185,6 +213,7 @@ def redrive(
     again: Annotated[bool, typer.Option("--again", help="Also what was redriven before.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also what is no valid job when mended.")] = False,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Do not ask Redis what became of the job since.")] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why: kept on record, and shown by `log`.")] = "",
     config: Config = None,
     fleet: Fleet = None,
     bootstrap: Bootstrap = None,
@@ -195,9 +224,9 @@ def redrive(
         from penstock.cli.dead_redrive import redrive_letters
 
         chosen = _filter(model, code, job_id, since, until, text, redriven)
-        flags = RedriveFlags(
-            yes, rate, limit, edit, assignments or [], deadline, max_generation, again=again, force=force, unchecked=unchecked
-        )
+        sets = assignments or []
+        flags = RedriveFlags(yes, rate, limit, edit, sets, deadline, max_generation, again, force, unchecked, reason)
+        flags.check(dry_run=dry_run)
         redrive_letters(Flags(config, fleet, bootstrap, redis), chosen, flags)
 
 

@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from heapq import nlargest
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 import typer
 
 from penstock.cli.common import Flags, note, printable, read_settings
 from penstock.cli.exits import CommandError, ExitCode
+from penstock.cli.tables import Column, Step, Table, terminal_width
 from penstock.dead.bodies import BodyUnreadable, body_lines, split_body
 from penstock.dead.export import letter_line, write_file, write_folder, write_lines
-from penstock.dead.histogram import Histogram, counted
+from penstock.dead.histogram import Histogram, Sentences, counted
 from penstock.dead.letters import Audit, DeadLetter, read_audit, read_record
 from penstock.dead.marks import REDRIVEN, SEEN, Marks
 from penstock.dead.reading import DeadTopic, NoDeadTopic
-from penstock_schemas.headers import Header
+from penstock_schemas.headers import Header, rfc3339
 from penstock_schemas.text import shorten
 
 if TYPE_CHECKING:
     from penstock.dead.filters import Filter
 
+Shown = TypeVar("Shown", str, tuple[str, ...])
+
 MOST_SHOWN: Final = 100
 """Most letters that `show` keeps of one job."""
-_HEAD: Final = ("TIME", "CODE", "MODEL", "ID", "IDENTITY", "ERROR")
-_WIDTHS: Final = (20, 17, 12, 32, 28)
 _NOTHING: Final = "no letter matches"
+_DAY_AND_MINUTE: Final = slice(5, 16)
+"""Of a time: where there is no room for all of it."""
+_LETTERS: Final = Table(
+    [Column("TIME", 20), Column("CODE", 17), Column("MODEL", 12), Column("ID", 32), Column("IDENTITY", 28), Column("ERROR")],
+    [Step("IDENTITY", least=60), Step("TIME", _DAY_AND_MINUTE, least=40), Step("MODEL"), Step("TIME")],
+)
+_REDRIVES: Final = Table(
+    [
+        Column("TIME", 20),
+        Column("BY", 20),
+        Column("ID", 32),
+        Column("GENERATION", 10, right=True),
+        Column("IDENTITY", 28),
+        Column("REASON"),
+    ],
+    [Step("IDENTITY"), Step("TIME", _DAY_AND_MINUTE), Step("GENERATION")],
+)
+_SENTENCES: Final = Table([Column("LETTERS", 9, right=True), Column("CODE", 17), Column("MODEL", 12), Column("ERROR")])
 
 
-def list_letters(flags: Flags, chosen: Filter, *, limit: int | None, as_json: bool) -> None:
+def list_letters(flags: Flags, chosen: Filter, *, limit: int | None, newest: int | None, as_json: bool) -> None:
     """Print a line for each letter. Raises CommandError (3) where there is none."""
     with opened(flags) as topic:
-        count = 0
-        for letter in islice(letters_once(topic, chosen), limit):
-            if not count and not as_json:
-                typer.echo(_styled(_columns(_HEAD)))
-            count += 1
-            typer.echo(orjson.dumps(letter.document()).decode() if as_json else _columns(_cells(letter)))
-    if not count:
-        raise CommandError(ExitCode.NOT_THERE, _NOTHING)
+        letters = islice(letters_once(topic, chosen), limit)
+        if as_json:
+            lines = _newest(letters, newest, lambda letter: orjson.dumps(letter.document()).decode())
+        else:
+            lines = _LETTERS.lines(_newest(letters, newest, _cells), terminal_width())
+        _print(lines, _NOTHING, headed=not as_json)
 
 
-def count_letters(flags: Flags, chosen: Filter, *, as_json: bool) -> None:
-    """Print the histogram. Raises CommandError (3) where no letter matches."""
-    histogram = Histogram()
+def count_letters(flags: Flags, chosen: Filter, *, by_error: bool, as_json: bool) -> None:
+    """Print how many there are, by hour or by sentence. Raises CommandError (3) where no letter matches."""
+    counts = Sentences() if by_error else Histogram()
     with opened(flags) as topic:
         for letter in letters_once(topic, chosen):
-            histogram.add(letter)
+            counts.add(letter)
     if as_json:
-        typer.echo(orjson.dumps(histogram.document()).decode())
-    elif histogram.letters:
-        typer.echo("\n".join(map(printable, histogram.lines())))
-    if not histogram.letters:
+        typer.echo(orjson.dumps(counts.document()).decode())
+    elif isinstance(counts, Sentences):
+        _print(_SENTENCES.lines(counts.rows(), terminal_width()), _NOTHING, headed=True)
+        typer.echo(f"{counted(counts.letters, 'letter')} in all")
+    elif counts.letters:
+        typer.echo("\n".join(map(printable, counts.lines())))
+    if not counts.letters:
         raise CommandError(ExitCode.NOT_THERE, _NOTHING)
 
 
@@ -85,16 +105,14 @@ def export_letters(flags: Flags, chosen: Filter, output: str, *, limit: int | No
 
 def list_redrives(flags: Flags, chosen: Filter, *, limit: int | None, as_json: bool) -> None:
     """Print a line for each redrive of a letter. Raises CommandError (3) where there is none."""
-    count = 0
     with opened(flags) as topic:
-        for audit in islice(_audits(topic, chosen), limit):
-            if not count and not as_json:
-                typer.echo(_styled(f"{'TIME':<24}  {'BY':<24}  {'GENERATION':>10}  IDENTITY"))
-            count += 1
-            line = f"{audit.time:<24}  {audit.by or '':<24}  {audit.generation or '':>10}  {audit.identity}"
-            typer.echo(orjson.dumps(audit.document()).decode() if as_json else printable(line))
-    if not count:
-        raise CommandError(ExitCode.NOT_THERE, "no letter was redriven")
+        audits = islice(_audits(topic, chosen), limit)
+        lines: Iterator[str]
+        if as_json:
+            lines = (orjson.dumps(audit.document()).decode() for audit in audits)
+        else:
+            lines = _REDRIVES.lines(map(_audit_cells, audits), terminal_width())
+        _print(lines, "no letter was redriven", headed=not as_json)
 
 
 def show_letters(flags: Flags, name: str, *, raw: bool, as_json: bool) -> None:
@@ -147,7 +165,7 @@ def letters_once(topic: DeadTopic, chosen: Filter) -> Iterator[DeadLetter]:
 def _audits(topic: DeadTopic, chosen: Filter) -> Iterator[Audit]:
     for record in topic.records(chosen.since_ms):
         audit = read_audit(record)
-        if audit is not None and (chosen.until_ms is None or audit.timestamp_ms < chosen.until_ms):
+        if audit is not None and chosen.matches_redrive(audit):
             yield audit
 
 
@@ -177,20 +195,33 @@ def _write_raw(letters: list[DeadLetter], name: str) -> None:
     sys.stdout.buffer.flush()
 
 
+def _newest(letters: Iterable[DeadLetter], number: int | None, shown: Callable[[DeadLetter], Shown]) -> Iterator[Shown]:
+    """How the newest ``number`` of them (None: all) are shown, oldest first. Holds no letters, whose bodies may be large."""
+    if number is None:
+        return map(shown, letters)
+    timed = ((letter.record.timestamp_ms, place, shown(letter)) for place, letter in enumerate(letters))
+    return (one for _, _, one in reversed(nlargest(number, timed)))
+
+
+def _print(lines: Iterator[str], nothing: str, *, headed: bool) -> None:
+    """Print lines as they come, the first in bold where it is a head. Raises CommandError (3) where there is none."""
+    first = next(lines, None)
+    if first is None:
+        raise CommandError(ExitCode.NOT_THERE, nothing)
+    typer.echo(typer.style(first, bold=True) if headed and sys.stdout.isatty() else first)
+    for line in lines:
+        typer.echo(line)
+
+
 def _cells(letter: DeadLetter) -> tuple[str, ...]:
     facts = letter.facts
-    time = str(letter.document()["time"])[:19] + "Z"
-    return time, letter.code, facts.model or "-", letter.id or "-", letter.identity, facts.error or ""
+    time = facts.time or rfc3339(letter.record.timestamp_ms)
+    return f"{time[:19]}Z", letter.code, facts.model or "-", letter.id or "-", letter.identity, facts.error or ""
 
 
-def _columns(cells: tuple[str, ...]) -> str:
-    """One line; on a terminal it is cut to its width, so that each letter takes one."""
-    line = printable("  ".join([*(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)), cells[-1]]))
-    return line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line
-
-
-def _styled(head: str) -> str:
-    return typer.style(head, bold=True) if sys.stdout.isatty() else head
+def _audit_cells(audit: Audit) -> tuple[str, ...]:
+    time = f"{(audit.time or '')[:19]}Z"
+    return time, audit.by or "-", audit.id or "-", str(audit.generation or ""), audit.identity, audit.reason or ""
 
 
 def _described(letter: DeadLetter, audits: list[Audit]) -> list[str]:
@@ -208,8 +239,13 @@ def _described(letter: DeadLetter, audits: list[Audit]) -> list[str]:
         lines += ["body", *(f"  {line}" for line in _body(letter))]
     if audits:
         lines.append("redriven")
-        lines += [f"  {audit.time} by {audit.by}, as generation {audit.generation}" for audit in audits]
+        lines += [f"  {_told(audit)}" for audit in audits]
     return lines
+
+
+def _told(audit: Audit) -> str:
+    why = f": {audit.reason}" if audit.reason else ""
+    return f"{audit.time} by {audit.by}, as generation {audit.generation}{why}"
 
 
 def _failure(failure: dict[str, Any]) -> str:

@@ -45,11 +45,11 @@ def redrive_letters(flags: Flags, chosen: Filter, asked: RedriveFlags) -> None:
     settings = read_settings(flags)
     if settings.kafka.embedded:
         raise CommandError(ExitCode.WRONG_USE, "the embedded broker has no transactions, so nothing can be redriven there")
-    news = _News(sending=asked.execute)
+    news = News(sending=asked.execute, checked=not asked.force)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequests())
         try:
-            send = _send(settings, stack, stop) if asked.execute else None
+            send = _send(settings, asked.reason, stack, stop) if asked.execute else None
             results = None if asked.unchecked else _results(settings, stack)
             topic = stack.enter_context(DeadTopic(settings, between=stop.check))
             planner = _planner(settings, asked, deadline, mender, topic.jobs_topics)
@@ -77,12 +77,13 @@ def redrive_letters(flags: Flags, chosen: Filter, asked: RedriveFlags) -> None:
         raise CommandError(ExitCode.NOT_THERE, "letters match, and none of them can go: the lines above say why")
 
 
-class _News:
+class News:
     """What is said of a redrive: how far it is now and then, and all of it at its end."""
 
-    def __init__(self, *, sending: bool) -> None:
+    def __init__(self, *, sending: bool, checked: bool) -> None:
         self.tally = Tally()
         self._sending = sending
+        self._checked = checked
         self._next = time.monotonic() + _NEWS_SECONDS
 
     def tell(self, tally: Tally) -> None:
@@ -97,18 +98,26 @@ class _News:
         tally = self.tally
         verb = "redriven" if self._sending else "would be redriven"
         mended = f", {tally.mended:,} of them mended" if tally.mended else ""
-        lines = [f"{counted(tally.going.letters, 'letter')} {verb}{mended}; {tally.left.total():,} left as they are", ""]
+        left = tally.left.total()
+        stay = "1 left as it is" if left == 1 else f"{left:,} left as they are"
+        lines = [f"{counted(tally.going.letters, 'letter')} {verb}{mended}; {stay}", *self._new_fields(), ""]
         if tally.going.letters:
             lines += [verb, *(f"  {line}" for line in tally.going.lines()[:-1])]
         if tally.left:
-            lines += ["left as they are, because they", *tally.left_lines(), ""]
+            lines += ["left as they are", *tally.left_lines(), ""]
         if broken_off and self._sending:
             lines.append("broken off: what is counted as redriven is sent; the same command goes on with the rest")
         elif broken_off:
             lines.append("broken off: nothing was sent")
         elif not self._sending and tally.going.letters:
+            if tally.mended and self._checked:
+                lines.append("what is mended is a valid job by the contract; whether the model takes it, only a try will tell")
             lines.append("nothing was sent: add --yes to send")
         return [printable(line.rstrip()) for line in lines]
+
+    def _new_fields(self) -> list[str]:
+        """What --set has made, which may have been a slip of the pen."""
+        return [f"{count:,} of them had no field {path} before: it is new" for path, count in self.tally.new.most_common()]
 
     def ended(self, code: ExitCode, message: str) -> CommandError:
         """Say what was done until then; the error to raise."""
@@ -150,9 +159,10 @@ def _mender(asked: RedriveFlags) -> Mender:
         raise CommandError(ExitCode.WRONG_USE, str(error)) from error
 
 
-def _send(settings: Settings, stack: ExitStack, stop: StopRequests) -> Send:
+def _send(settings: Settings, reason: str, stack: ExitStack, stop: StopRequests) -> Send:
     """A redriver that is open. Before letters are read: what an earlier one had begun must be settled by then."""
-    redriver = Redriver(settings, by=f"{getpass.getuser()}@{socket.gethostname()}", between=stop.check)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    redriver = Redriver(settings, by=by, reason=reason, between=stop.check)
     stack.callback(redriver.close)
     redriver.open()
     return redriver.send

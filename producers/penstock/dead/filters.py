@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.dead.letters import DeadLetter
+from penstock.dead.letters import Audit, DeadLetter
 from penstock_schemas.headers import parse_rfc3339
 
 MOMENT_RULE: Final = "RFC 3339, such as 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h or 3d"
@@ -32,22 +32,26 @@ class Filter:
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether the letter is one of them, apart from `redriven`."""
-        time_ms = letter.record.timestamp_ms
-        if self.since_ms is not None and time_ms < self.since_ms:
-            return False
-        if self.until_ms is not None and time_ms >= self.until_ms:
-            return False
-        if self.models and letter.facts.model not in self.models:
+        if not self._meets(letter.record.timestamp_ms, letter.facts.model, letter.id):
             return False
         if self.codes and letter.code not in self.codes:
-            return False
-        if self.ids and letter.id not in self.ids:
             return False
         if self.text is None:
             return True
         wanted = self.text.casefold()
         facts = letter.facts
         return any(wanted in (text or "").casefold() for text in (facts.error, facts.id, facts.origin))
+
+    def matches_redrive(self, audit: Audit) -> bool:
+        """Whether it is a redrive of one of their jobs, by its own time; codes and texts it does not say."""
+        return self._meets(audit.timestamp_ms, audit.model, audit.id)
+
+    def _meets(self, time_ms: int, model: str | None, job_id: str | None) -> bool:
+        if self.since_ms is not None and time_ms < self.since_ms:
+            return False
+        if self.until_ms is not None and time_ms >= self.until_ms:
+            return False
+        return (not self.models or model in self.models) and (not self.ids or job_id in self.ids)
 
 
 def parse_moment(text: str, now_ms: int) -> int:

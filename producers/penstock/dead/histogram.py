@@ -1,4 +1,4 @@
-"""Owns counting letters: by model, code and hour, and how the counts are shown."""
+"""Owns counting letters: by model, code and hour, or by model, code and error sentence, and how the counts are shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from penstock_schemas.headers import rfc3339
 
 HOUR_MS: Final = 3_600_000
 MOST_MODELS: Final = 1000
+MOST_SENTENCES: Final = 1000
 OTHERS: Final = "(other models)"
 NO_MODEL: Final = "(no model)"
 
@@ -57,6 +58,42 @@ class Histogram:
         if self.gap_records:
             lines[-1] += f"; the gaps are {counted(self.gap_records, 'record')} that nobody has read"
         return lines
+
+
+class Sentences:
+    """Counts letters by model, code and error sentence, word for word. Bounded: past the first 1,000 they count as others.
+
+    Numbers in a sentence are left as they are: a shape or a version may be all that tells one cause from another.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self.letters = 0
+        self.others = 0
+        """Letters whose sentence was not among the first 1,000."""
+
+    def add(self, letter: DeadLetter) -> None:
+        """Count one letter."""
+        self.letters += 1
+        key = letter.facts.model or NO_MODEL, letter.code, letter.facts.error or ""
+        if key in self._counts or len(self._counts) < MOST_SENTENCES:
+            self._counts[key] += 1
+        else:
+            self.others += 1
+
+    def document(self) -> dict[str, Any]:
+        """The counts as JSON would say them, most frequent first."""
+        rows = [
+            {"model": model, "code": code, "error": error, "letters": count}
+            for (model, code, error), count in self._counts.most_common()
+        ]
+        return {"letters": self.letters, "others": self.others, "counts": rows}
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Letters, code, model and sentence for a person, most frequent first, and the others."""
+        rows = [(f"{count:,}", code, model, error) for (model, code, error), count in self._counts.most_common()]
+        others = [(f"{self.others:,}", "", "", f"others: more than {MOST_SENTENCES:,} different sentences")]
+        return [*rows, *(others if self.others else [])]
 
 
 def counted(number: int, noun: str) -> str:

@@ -33,17 +33,28 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The record that a letter was redriven: whose it was (``identity``), by whom, when, and as which generation."""
+    """The record that a letter was redriven: which one (``identity``), of which job, by whom, why, when, as what."""
 
     identity: str
+    id: str | None
+    model: str | None
     by: str | None
+    reason: str | None
     time: str | None
     generation: int | None
     timestamp_ms: int
 
     def document(self) -> dict[str, Any]:
         """As JSON would say it."""
-        return {"time": self.time, "by": self.by, "identity": self.identity, "generation": self.generation}
+        return {
+            "time": self.time,
+            "by": self.by,
+            "id": self.id,
+            "model": self.model,
+            "generation": self.generation,
+            "identity": self.identity,
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,10 @@ def _audit(record: Record) -> Audit:
     generation = next((value for name, value in record.headers if name == PENSTOCK_GENERATION and value), b"")
     return Audit(
         identity=facts.redriven or "",
+        id=facts.id,
+        model=facts.model,
         by=facts.redriven_by,
+        reason=facts.redriven_reason,
         time=facts.time or rfc3339(record.timestamp_ms),
         generation=number(generation.decode("ascii", "replace")),
         timestamp_ms=record.timestamp_ms,

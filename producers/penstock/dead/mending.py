@@ -51,11 +51,16 @@ Hook = Callable[[EditableLetter], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What is to be sent. ``changed``: whether it is other bytes than the letter's; then no length header is kept."""
+    """What is to be sent.
+
+    ``changed``: whether it is other bytes than the letter's; then no length header is kept. ``new``: paths of the fields that
+    were set and had not been there.
+    """
 
     value: bytes | None
     headers: list[Header]
     changed: bool = False
+    new: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,11 @@ class Mender:
     def mend(self, letter: DeadLetter) -> Mended | NotMended:
         """The letter's body, mended. Never raises: a function that does is a reason."""
         value, own = letter.body, list(letter.own)
+        new: tuple[str, ...] = ()
         if self._assignments:
             try:
                 body = split_body(value, own)
-                for assignment in self._assignments:
-                    assignment.apply(body.document)
+                new = tuple(assignment.path for assignment in self._assignments if assignment.apply(body.document))
             except (BodyUnreadable, PathMisses) as error:
                 return NotMended(str(error))
             value, own = body.encode(), without_length(own)
@@ -91,7 +96,7 @@ class Mender:
             value = edited
         if (value or b"") == (letter.body or b""):
             return Mended(letter.body, list(letter.own))
-        return Mended(value, without_length(own), changed=True)
+        return Mended(value, without_length(own), changed=True, new=new)
 
     def _call(self, hook: Hook, letter: DeadLetter, value: bytes | None, own: list[Header]) -> bytes | NotMended:
         editable = EditableLetter(letter, value)

@@ -29,12 +29,20 @@ class Assignment:
     steps: tuple[str | int, ...]
     value: Any
 
-    def apply(self, document: dict[str, Any]) -> None:
-        """Set it, in place. Fields that are not there are made; entries of lists are not. Raises PathMisses."""
+    @property
+    def path(self) -> str:
+        """Where it goes, in one way of writing it."""
+        return _written(self.steps)
+
+    def apply(self, document: dict[str, Any]) -> bool:
+        """Set it, in place; whether the field is new. Fields that are not there are made, entries of lists are not.
+
+        Raises PathMisses.
+        """
         here: Any = document
         for at, step in enumerate(self.steps[:-1]):
             here = self._enter(here, at, step)
-        self._put(here, self.steps[-1])
+        return self._put(here, self.steps[-1])
 
     def _enter(self, here: Any, at: int, step: str | int) -> Any:
         self._check(here, at, step)
@@ -44,10 +52,12 @@ class Assignment:
             here[step] = {}
         return here.get(step)
 
-    def _put(self, here: Any, step: str | int) -> None:
+    def _put(self, here: Any, step: str | int) -> bool:
         self._check(here, len(self.steps) - 1, step)
+        new = isinstance(step, str) and step not in here
         # A copy: what is set in one letter must not be shared with the next, where another assignment may change it.
         here[step] = orjson.loads(orjson.dumps(self.value))
+        return new
 
     def _check(self, here: Any, at: int, step: str | int) -> None:
         where = _written(self.steps[:at]) or "the request"

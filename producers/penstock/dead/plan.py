@@ -48,21 +48,21 @@ class Reason(StrEnum):
 
 
 REASONS: Final[dict[Reason, str]] = {
-    Reason.GAP: "tell of records that nobody has read: there is no job in them",
-    Reason.NO_BODY: "hold no body, which was too large to keep: submit the job anew from where it came from",
-    Reason.UNREADABLE: "do not say which job they are about",
-    Reason.NO_TOPIC: "came from a topic that is no jobs topic of this fleet, or is not there any more",
-    Reason.REPEAT: "tell of a job that another letter tells of, too: it goes once",
-    Reason.REDRIVEN: "were redriven before (--again sends them once more)",
-    Reason.GENERATION: "came back too often (--max-generation)",
-    Reason.OUTCOME: "are not what their job's result in Redis tells of: it has another outcome by now (--unchecked)",
-    Reason.DEADLINE: "have a deadline that is past: they would expire at once (--deadline none, or --deadline SECONDS)",
-    Reason.DROPPED: "were left out by the function of --edit",
-    Reason.NOT_MENDED: "could not be mended",
-    Reason.INVALID: "are still no valid job when mended (--force)",
-    Reason.TOO_LARGE: "would be larger than the jobs topic takes, with their new headers (topics.max_job_bytes)",
+    Reason.GAP: "about records that nobody has read: there is no job in them",
+    Reason.NO_BODY: "without a body, which was too large to keep: submit the job anew from where it came from",
+    Reason.UNREADABLE: "without a word on which job is meant",
+    Reason.NO_TOPIC: "from a topic that is no jobs topic of this fleet, or is not there any more",
+    Reason.REPEAT: "about a job that another letter tells of, too: it goes once",
+    Reason.REDRIVEN: "redriven before (--again sends once more)",
+    Reason.GENERATION: "come back too often (--max-generation)",
+    Reason.OUTCOME: "overtaken: the job's result in Redis tells of another outcome by now (--unchecked)",
+    Reason.DEADLINE: "past the job's deadline: it would expire at once (--deadline none, or --deadline SECONDS)",
+    Reason.DROPPED: "left out by the function of --edit",
+    Reason.NOT_MENDED: "not to be mended",
+    Reason.INVALID: "still no valid job when mended (--force)",
+    Reason.TOO_LARGE: "larger than the jobs topic takes, with the new headers (topics.max_job_bytes)",
 }
-"""Each reason as it ends the sentence that begins with how many letters."""
+"""Each reason, behind the number of letters that are left for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ class Job:
     headers: list[Header]
     generation: int
     changed: bool
+    new: tuple[str, ...] = ()
+    """Paths of fields that its request had not had."""
 
     @property
     def size(self) -> int:
@@ -159,7 +161,7 @@ class Planner:
             return Left(letter, Reason.DROPPED if mended.dropped else Reason.NOT_MENDED, mended.message)
         generation = letter.facts.generation + 1
         headers = _headers(letter, mended, generation, self._deadline(now_ms))
-        job = Job(letter, topic, job_id.encode(), mended.value, headers, generation, mended.changed)
+        job = Job(letter, topic, job_id.encode(), mended.value, headers, generation, mended.changed, mended.new)
         if mended.changed and self.checker is not None and not self.rules.force:
             error = self.checker.problem(job.value, job.key, job.headers)
             if error is not None:

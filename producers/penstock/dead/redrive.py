@@ -34,6 +34,8 @@ class Tally:
     left: Counter[Reason] = field(default_factory=Counter[Reason])
     examples: dict[Reason, list[Left]] = field(default_factory=dict[Reason, list[Left]])
     mended: int = 0
+    new: Counter[str] = field(default_factory=Counter[str])
+    """Fields that were set and had not been there, by path: in how many jobs."""
 
     @property
     def matched(self) -> int:
@@ -50,6 +52,7 @@ class Tally:
         for job in jobs:
             self.going.add(job.letter)
             self.mended += job.changed
+            self.new.update(job.new)
 
     def left_lines(self) -> list[str]:
         """Why letters do not go, for a person."""

@@ -6,6 +6,7 @@ back by the broker, and it can commit nothing more. That also tidies up after on
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -48,14 +49,22 @@ class Fenced(Exception):
 class Redriver:
     """Sends jobs in transactions. Raises KafkaUnreachable, TopicRefused and Fenced.
 
-    ``by``: who is on record for it. ``between`` is called while the cluster is waited for, and may raise to end that.
+    ``by`` and ``reason``: who is on record for it, and what for. ``between`` is called while the cluster is waited for, and may
+    raise to end that.
     """
 
     def __init__(
-        self, settings: Settings, *, by: str, give_up: float = GIVE_UP, between: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        *,
+        by: str,
+        reason: str = "",
+        give_up: float = GIVE_UP,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._by = by
+        self._reason = reason
         self._give_up = give_up
         self._between = between
         self._dead = settings.names.dead
@@ -75,6 +84,7 @@ class Redriver:
                 "message.max.bytes": most + 64 * 1024,
                 "linger.ms": 5,
                 "on_delivery": self._delivered,
+                "logger": _silent(),
             }
         )
 
@@ -107,7 +117,15 @@ class Redriver:
         time_ms = time.time_ns() // 1_000_000
         for job in jobs:
             self._producer.produce(job.topic, job.value, job.key, headers=[*job.headers])
-            audit = build_redriven(job.letter.identity, by=self._by, time_ms=time_ms, generation=job.generation)
+            audit = build_redriven(
+                job.letter.identity,
+                by=self._by,
+                time_ms=time_ms,
+                generation=job.generation,
+                job_id=job.letter.id or "",
+                model=job.letter.facts.model,
+                reason=self._reason,
+            )
             # Behind the letter in its own partition, so that whoever has read the letter is still to read this.
             partition = job.letter.record.partition
             self._producer.produce(self._dead, audit.value, headers=[*audit.headers], partition=partition)
@@ -153,3 +171,10 @@ class Redriver:
         del message
         if error is not None and self._refusal is None and error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001
             self._refusal = error
+
+
+def _silent() -> logging.Logger:
+    """Takes what librdkafka would print beside our own sentences: being fenced is fatal to it, whatever its log level."""
+    logger = logging.getLogger("penstock.dead.librdkafka")
+    logger.disabled = True
+    return logger

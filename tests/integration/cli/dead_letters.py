@@ -129,12 +129,12 @@ def jobs_of(settings: Settings, topic: str | None = None) -> list[tuple[str, byt
     return found
 
 
-def dead(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`penstock dead …` with these settings."""
+def dead(settings: Settings, folder: Path, *arguments: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
+    """`penstock dead …` with these settings; ``columns``: on a terminal so wide."""
     return subprocess.run(
         [sys.executable, "-m", "penstock", "dead", *arguments],
         cwd=folder,
-        env=environment(settings),
+        env=environment(settings) | ({} if columns is None else {"COLUMNS": str(columns)}),
         capture_output=True,
         text=True,
         check=False,
@@ -160,4 +160,4 @@ def start_dead(settings: Settings, folder: Path, *arguments: str) -> subprocess.
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    return worker_environment(settings, dict(os.environ))
+    return worker_environment(settings, {name: value for name, value in os.environ.items() if name != "COLUMNS"})

@@ -71,6 +71,11 @@ def test_letters_are_listed_once_each_as_text_and_as_json(letters: Settings, tmp
     assert head.split() == ["TIME", "CODE", "MODEL", "ID", "IDENTITY", "ERROR"]
     assert line.split()[1:4] == ["model_error", "double", "b1"]
     assert len(dead(letters, tmp_path, "list", "--json", "--limit", "2").stdout.splitlines()) == 2
+    newest = dead(letters, tmp_path, "list", "--json", "--newest", "2").stdout.splitlines()
+    assert len(newest) == 2
+    assert set(newest) < set(listed.stdout.splitlines())
+    narrow = dead(letters, tmp_path, "list", columns=60)
+    assert all(len(line) <= 60 for line in narrow.stdout.splitlines()), narrow.stdout
 
 
 @pytest.mark.parametrize(
@@ -115,6 +120,12 @@ def test_counts_are_by_model_code_and_hour(letters: Settings, tmp_path: Path) ->
     assert counted["codes"] == {"gap": 1, "model_error": 1, "unknown_version": 3}
     table = dead(letters, tmp_path, "stats").stdout
     assert "5 letters in all; the gaps are 50 records" in table
+    sentences = orjson.loads(dead(letters, tmp_path, "stats", "--by", "error", "--json").stdout)
+    assert (sentences["counts"][0]["code"], sentences["counts"][0]["letters"]) == ("unknown_version", 3)
+    lines = dead(letters, tmp_path, "stats", "--by", "error").stdout.splitlines()
+    assert lines[0].split() == ["LETTERS", "CODE", "MODEL", "ERROR"]
+    assert lines[1].split(maxsplit=3) == ["3", "unknown_version", "double", WRONG_VERSION.message]
+    assert lines[-1] == "5 letters in all"
 
 
 def test_a_letter_is_shown_with_all_that_is_known(letters: Settings, tmp_path: Path) -> None:
@@ -136,7 +147,7 @@ def test_an_export_is_read_again(letters: Settings, tmp_path: Path) -> None:
     assert dead(letters, tmp_path, "export", "--output", str(lines)).returncode == 0
     assert dead(letters, tmp_path, "export", "--output", str(folder)).returncode == 0
     assert dead(letters, tmp_path, "export", "--output", str(lines)).returncode == 2
-    by_line, by_file = ({one.identity: one for one in read_export(path)} for path in (lines, folder))
+    by_line, by_file = ({one.identity: one for one in read_export(path)} for path in (str(lines), folder))
     assert by_line == by_file
     assert len(by_line) == 5
     first = by_line[f"{letters.names.jobs()}-0-1/0/1"]
@@ -145,11 +156,11 @@ def test_an_export_is_read_again(letters: Settings, tmp_path: Path) -> None:
 
 
 def test_a_redrive_says_what_it_would_do_does_it_once_and_is_on_record(letters: Settings, tmp_path: Path) -> None:
-    dry = dead(letters, tmp_path, "redrive")
+    dry = dead(letters, tmp_path, "redrive", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "3 letters would be redriven; 3 left as they are" in dry.stdout
     assert jobs_of(letters) == []
-    done = dead(letters, tmp_path, "redrive", "--yes")
+    done = dead(letters, tmp_path, "redrive", "--yes", "--reason", "version 9 is there")
     assert done.returncode == 0, done.stderr
     sent = {key: (value, headers) for key, value, headers in jobs_of(letters)}
     assert sorted(sent) == ["a1", "a2", "b1"]
@@ -163,11 +174,16 @@ def test_a_redrive_says_what_it_would_do_does_it_once_and_is_on_record(letters: 
     ]
     again = dead(letters, tmp_path, "redrive", "--yes")
     assert again.returncode == 3
-    assert "3  were redriven before" in again.stdout
+    assert "3  redriven before" in again.stdout
     log = [json.loads(line) for line in dead(letters, tmp_path, "log", "--json").stdout.splitlines()]
     assert sorted(one["identity"] for one in log) == [f"{letters.names.jobs()}-0-{number}/0/1" for number in (1, 2, 3)]
-    assert all("@" in one["by"] and one["generation"] == 1 for one in log)
-    assert "as generation 1" in dead(letters, tmp_path, "show", "a2").stdout
+    assert all("@" in one["by"] and one["generation"] == 1 and one["reason"] == "version 9 is there" for one in log)
+    assert sorted(one["id"] for one in log) == ["a1", "a2", "b1"]
+    head, line = dead(letters, tmp_path, "log", "--id", "a2", "--model", "double").stdout.splitlines()
+    assert head.split() == ["TIME", "BY", "ID", "GENERATION", "IDENTITY", "REASON"]
+    assert line.split(maxsplit=5)[2:] == ["a2", "1", f"{letters.names.jobs()}-0-2/0/1", "version 9 is there"]
+    assert dead(letters, tmp_path, "log", "--id", "nobody").returncode == 3
+    assert "as generation 1: version 9 is there" in dead(letters, tmp_path, "show", "a2").stdout
     assert len(dead(letters, tmp_path, "list", "--redriven", "--json").stdout.splitlines()) == 3
     assert len(dead(letters, tmp_path, "list", "--not-redriven", "--json").stdout.splitlines()) == 2
     assert dead(letters, tmp_path, "redrive", "--yes", "--again", "--id", "a1").returncode == 0
@@ -188,7 +204,7 @@ def test_a_mended_body_keeps_its_tensors_and_is_checked_before_it_is_sent(letter
     )
     edited = dead(letters, tmp_path, "redrive", "--yes", "--edit", str(hook))
     assert edited.returncode == 0, edited.stdout
-    assert "1  were left out by the function of --edit" in edited.stdout
+    assert "1  left out by the function of --edit" in edited.stdout
     sent = {key: value for key, value, _ in jobs_of(letters)}
     assert sorted(sent) == ["a1", "a2"]
     line, _, raw = sent["a1"].partition(b"\n")
@@ -223,7 +239,7 @@ def test_guards_leave_what_should_not_go(fleet: Settings, tmp_path: Path) -> Non
     assert "other: succeeded, generation 0" in dry.stdout
     flags = ["--unchecked", "--deadline", "60", "--max-generation", "4", "--yes"]
     done = dead(fleet, tmp_path, "redrive", *flags)
-    assert "5 letters redriven; 1 left as they are" in done.stdout, done.stdout
+    assert "5 letters redriven; 1 left as it is" in done.stdout, done.stdout
     sent = {key: dict(headers) for key, _, headers in jobs_of(fleet)}
     assert sorted(sent) == ["fits", "gone", "late", "other", "thrice"]
     assert sent["thrice"]["penstock-generation"] == b"4"

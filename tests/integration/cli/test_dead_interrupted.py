@@ -63,6 +63,7 @@ def test_a_redrive_killed_at_any_step_goes_on_where_it_was(fleet: Settings, tmp_
     assert done.returncode == 0, done.stderr
     before = 2 * redrive.BATCH if step == "committed" else redrive.BATCH
     assert f"{FEW - before:,} letters redriven; {before:,} left as they are" in done.stdout
+    assert f"{before:,}  redriven before" in done.stdout
     assert_each_went_once(fleet, names)
 
 
@@ -123,6 +124,7 @@ def test_of_two_redrives_the_later_goes_on_and_the_earlier_says_so(fleet: Settin
         _, said = earlier.communicate(timeout=30)
         assert (earlier.returncode, "Traceback" in said) == (2, False), said
         assert "another `penstock dead redrive` of this fleet has begun" in said
+        assert "%" not in said, "librdkafka says nothing beside us"
         assert_each_went_once(fleet, names)
     finally:
         earlier.kill()

@@ -8,11 +8,15 @@ import subprocess
 import sys
 
 import pytest
+from tests.unit.dead.letters import TIME_MS, body, letter
 
 from penstock.cli.common import printable
-from penstock.cli.dead_redrive import parse_deadline, parse_rate
+from penstock.cli.dead_redrive import News, parse_deadline, parse_rate
 from penstock.cli.exits import CommandError, Interrupted
 from penstock.cli.interrupts import StopRequests
+from penstock.dead.mending import Mender
+from penstock.dead.paths import parse_assignment
+from penstock.dead.plan import Job, Left, Planner, Reason, Rules
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,25 @@ def test_a_signal_ends_work_between_two_steps_and_a_second_one_at_once() -> None
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_a_redrive_says_counts_in_words_that_fit_the_number_and_names_new_fields() -> None:
+    news = News(sending=False, checked=True)
+    mender = Mender([parse_assignment("inputs[0].nosuch.deep=1"), parse_assignment('model_version="2"')])
+    planner = Planner(Rules(frozenset({"penstock.jobs"})), mender)
+    jobs = [planner.plan(letter(str(number), body(model_version="1"), offset=number), TIME_MS) for number in range(3)]
+    news.tally.go([one for one in jobs if isinstance(one, Job)])
+    news.tally.leave(Left(letter("x"), Reason.REDRIVEN))
+    said = news.summary()
+    assert said[:2] == [
+        "3 letters would be redriven, 3 of them mended; 1 left as it is",
+        "3 of them had no field inputs[0].nosuch.deep before: it is new",
+    ]
+    assert not any("model_version" in line for line in said)
+    assert "          1  redriven before (--again sends once more)" in said
+    assert said[-2].startswith("what is mended is a valid job by the contract")
+    assert said[-1] == "nothing was sent: add --yes to send"
+    assert not any("by the contract" in line for line in News(sending=True, checked=True).summary())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -63,7 +86,12 @@ def test_a_signal_ends_work_between_two_steps_and_a_second_one_at_once() -> None
         ["redrive", "--set", "model_version"],
         ["redrive", "--edit", "missing.py"],
         ["redrive", "--max-generation", "0"],
+        ["redrive", "--yes", "--dry-run"],
+        ["redrive", "--reason", "x" * 501],
         ["list", "--limit", "0"],
+        ["list", "--newest", "0"],
+        ["list", "--newest", "2", "--limit", "2"],
+        ["stats", "--by", "nonsense"],
         ["export"],
         ["show"],
     ],

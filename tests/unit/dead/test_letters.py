@@ -6,7 +6,7 @@ import pytest
 from tests.unit.dead.letters import HOUR_MS, TIME_MS, built, letter, read, record
 
 from penstock.dead.filters import Filter, parse_moment
-from penstock.dead.histogram import MOST_MODELS, OTHERS, Histogram
+from penstock.dead.histogram import MOST_MODELS, MOST_SENTENCES, OTHERS, Histogram, Sentences
 from penstock.dead.letters import Audit, Record, read_audit, read_record
 from penstock.dead.marks import REDRIVEN, SEEN, Marks
 from penstock_schemas.dead import build_gap_letter, build_redriven
@@ -26,6 +26,23 @@ def test_the_record_of_a_redrive_is_no_letter() -> None:
     assert (audit.identity, audit.by, audit.generation) == ("penstock.jobs-0-1/0/2", "me@here", 1)
     assert read_audit(made) == audit
     assert read_audit(record(built())) is None
+    assert (audit.id, audit.model, audit.reason) == (None, None, None)  # of a record that says no more
+
+
+def test_the_record_of_a_redrive_says_whose_job_it_was_and_why() -> None:
+    made = build_redriven("j-0-1/0/2", by="me", time_ms=0, generation=1, job_id="a1", model="double", reason="version 9 é")
+    audit = read_audit(record(made))
+    assert audit is not None
+    assert (audit.id, audit.model, audit.reason) == ("a1", "double", "version 9 é")
+    for chosen, fits in (
+        (Filter(), True),
+        (Filter(ids=frozenset({"a1"}), models=frozenset({"double"})), True),
+        (Filter(ids=frozenset({"a"})), False),
+        (Filter(models=frozenset({"other"})), False),
+        (Filter(since_ms=TIME_MS + 1), False),
+        (Filter(until_ms=TIME_MS), False),
+    ):
+        assert chosen.matches_redrive(audit) is fits, chosen
 
 
 def test_a_letter_of_a_job_that_was_redriven_is_a_letter() -> None:
@@ -140,6 +157,36 @@ def test_the_histogram_is_bounded_however_many_models_are_asked_for() -> None:
     models = {row["model"]: row["letters"] for row in histogram.document()["counts"]}
     assert len(models) == MOST_MODELS + 1
     assert models[OTHERS] == 50
+
+
+def test_sentences_are_counted_word_for_word_most_frequent_first() -> None:
+    sentences = Sentences()
+    for said in (
+        "input 'x' is missing",
+        "input 'x' has shape [1, 3]",
+        "input 'x' has shape [1, 3]",
+        "input 'x' has shape [1, 4]",
+    ):
+        sentences.add(letter(error=JobError(ErrorCode.INVALID_INPUT, said)))
+    assert sentences.rows()[0] == ("2", "invalid_input", "double", "input 'x' has shape [1, 3]")
+    assert len(sentences.rows()) == 3
+    assert sentences.document()["letters"] == 4
+    assert sentences.document()["counts"][0] == {
+        "model": "double",
+        "code": "invalid_input",
+        "error": "input 'x' has shape [1, 3]",
+        "letters": 2,
+    }
+
+
+def test_sentences_are_bounded_and_the_rest_is_counted() -> None:
+    sentences = Sentences()
+    for number in range(MOST_SENTENCES + 50):
+        sentences.add(letter(error=JobError(ErrorCode.MODEL_ERROR, f"x is {number}")))
+    sentences.add(letter(error=JobError(ErrorCode.MODEL_ERROR, "x is 7")))
+    assert (sentences.letters, sentences.others, len(sentences.rows())) == (MOST_SENTENCES + 51, 50, MOST_SENTENCES + 1)
+    assert sentences.rows()[0][3] == "x is 7"
+    assert sentences.rows()[-1][0] == "50"
 
 
 def test_marks_are_kept_apart_and_grow() -> None:

@@ -121,6 +121,13 @@ def test_a_mended_body_keeps_its_raw_tensors_and_loses_its_length_header() -> No
     assert Checker(Limits()).problem(mended.value, b"a1", mended.headers) is None
 
 
+def test_fields_that_were_not_there_are_told_apart_from_those_that_were() -> None:
+    paths = ("model_version", "inputs[0].name", "inputs[0].nosuch.deep", 'inputs[0]["nosuch"].more', "model_name")
+    mended = Mender([parse_assignment(f'{path}="1"') for path in paths]).mend(letter())
+    assert isinstance(mended, Mended)
+    assert mended.new == ("model_version", "inputs[0].nosuch.deep", "inputs[0].nosuch.more")
+
+
 def test_what_is_not_changed_goes_as_it_was() -> None:
     own: list[Header] = [(CONTENT_LENGTH, b"%d" % len(REQUEST))]
     dead = letter(value=REQUEST, original=own)
