@@ -15,11 +15,16 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from penstock_schemas.errors import ErrorCode
+from penstock_worker.settle.policy import TRANSIENT
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from penstock_worker.engine.wire import Stats
 
+RETRIED: Final = (*sorted(TRANSIENT), ErrorCode.UNKNOWN_VERSION, ErrorCode.MODEL_UNAVAILABLE)
+"""Why jobs may be given another try."""
 Probe = Callable[[], str | None]
 """None: well. Else what is wrong, in a sentence."""
 
@@ -97,6 +102,10 @@ class WorkerMetrics:
         self.partitions = Gauge("penstock_partitions", "Job partitions assigned.", registry=self.registry)
         self.stages = BatchHistogram("penstock_stage_seconds", "Time of jobs by stage of their way.", SECONDS, self.registry)
         self.batch_rows = BatchHistogram("penstock_batch_rows", "Rows in a batch.", ROWS, self.registry)
+        for code in ("", *ErrorCode):  # a series that begins with its first count has no increase
+            self.outcomes.labels(str(code))
+        for code in RETRIED:
+            self.retries.labels(code)
         self.totals = {"jobs": 0, "failed": 0, "retried": 0, "batches": 0, "rows": 0}
         """The same for the summary line in the log, since the start."""
 
@@ -113,19 +122,23 @@ class WorkerMetrics:
             self.stages.observe(model, stage, np.array([time_us / 1e6]))
         self.batch_rows.observe(model, "infer", np.array([float(figures.rows)]))
 
-    def answered(self, jobs: int, codes: list[str], retried: Mapping[str, int]) -> None:
-        """Count ``jobs`` answers: as many as there are ``codes`` failed, and of those some are ``retried``, by code."""
+    def answered(self, jobs: int, codes: list[str], retried: Mapping[tuple[str, str], int]) -> None:
+        """Count ``jobs`` answers: as many as there are ``codes`` failed, and of those some are ``retried``.
+
+        These by the code that they failed with, and by the one for which they wait: it is another where their model rests.
+        """
         later = sum(retried.values())
+        ended = Counted(codes)
+        for (code, why), count in retried.items():
+            ended[code] -= count
+            self.retries.labels(why).inc(count)
         self.totals["jobs"] += jobs - later
         self.totals["failed"] += len(codes) - later
         self.totals["retried"] += later
         if jobs > len(codes):
             self.outcomes.labels("").inc(jobs - len(codes))
-        for code, count in Counted(codes).items():
-            if count > retried.get(code, 0):
-                self.outcomes.labels(code).inc(count - retried.get(code, 0))
-        for code, count in retried.items():
-            self.retries.labels(code).inc(count)
+        for code, count in ended.items():
+            self.outcomes.labels(code).inc(max(0, count))
 
 
 class ProjectorMetrics:

@@ -177,7 +177,7 @@ class Worker:
             self._summary.say(
                 lag=self._intake.lag(self._ledger.positions()),
                 in_flight=self._ledger.unsettled(),
-                partitions=len(self._ledger.assigned()),
+                partitions=sum(topic in self._intake.topics for topic, _ in self._ledger.assigned()),
             )
 
     def _poll_full(self) -> None:

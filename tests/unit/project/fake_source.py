@@ -83,7 +83,7 @@ class FakeSource:
             found[partition] = Bounds(0, len(log), since)
         return found
 
-    def lag(self, positions: Sequence[tuple[int, int]]) -> int:
+    def lag(self, positions: Sequence[tuple[int, int]], *, ask: bool = False) -> int:
         return sum(len(self.topic.logs[partition]) - offset for partition, offset in positions)
 
     def close(self) -> None:

@@ -112,11 +112,12 @@ def test_a_store_that_is_away_costs_nothing() -> None:
     world.publish("c")
     turn(projector)
     assert "b" not in world.texts()
+    assert world.figures.behind == 3, "what waits is counted while it does"
     world.store.away = None
     turn(projector, 200)
     assert projector.ready
     assert world.texts() == {"a": "", "b": "first", "c": ""}
-    assert world.figures.available == [False, True]
+    assert world.figures.available == [True, False, True]
     assert sorted(world.told()) == ["a", "b", "b", "c"]
     assert source.joined
 

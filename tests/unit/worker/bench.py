@@ -153,6 +153,6 @@ def an_answer(*indices: int, keys: list[bytes] | None = None, failures: dict[int
     return Answer(1, np.array(indices, np.int32).tobytes(), keys, values, failures or {})
 
 
-def publish(bench: Bench, delivery: Delivery, answer: Answer) -> Counter[str]:
+def publish(bench: Bench, delivery: Delivery, answer: Answer) -> Counter[tuple[str, str]]:
     fresh = delivery.answer(np.frombuffer(answer.indices, np.int32).astype(np.int64))
     return bench.publisher.publish(delivery, answer, fresh)

@@ -75,13 +75,24 @@ def test_a_batch_is_counted_with_its_jobs_and_times_in_seconds() -> None:
 
 def test_jobs_that_are_tried_again_are_no_outcomes() -> None:
     metrics = WorkerMetrics()
-    metrics.answered(5, ["engine_crash", "engine_crash", "model_error"], {"engine_crash": 2})
+    metrics.answered(5, ["engine_crash", "engine_crash", "model_error"], {("engine_crash", "engine_crash"): 2})
     sample = metrics.registry.get_sample_value
-    assert sample("penstock_outcomes_total", {"code": "engine_crash"}) is None
+    assert sample("penstock_outcomes_total", {"code": "engine_crash"}) == 0, (
+        "it is there, so that its first count is an increase"
+    )
     assert sample("penstock_outcomes_total", {"code": "model_error"}) == 1
     assert sample("penstock_outcomes_total", {"code": ""}) == 2
     assert sample("penstock_retries_total", {"code": "engine_crash"}) == 2
     assert (metrics.totals["jobs"], metrics.totals["failed"], metrics.totals["retried"]) == (3, 1, 2)
+
+
+def test_jobs_that_wait_for_a_resting_model_are_counted_as_that() -> None:
+    metrics = WorkerMetrics()
+    metrics.answered(3, ["model_error"] * 3, {("model_error", "model_unavailable"): 2})
+    sample = metrics.registry.get_sample_value
+    assert sample("penstock_retries_total", {"code": "model_unavailable"}) == 2
+    assert sample("penstock_retries_total", {"code": "engine_crash"}) == 0
+    assert sample("penstock_outcomes_total", {"code": "model_error"}) == 1
 
 
 def test_outcomes_are_counted_by_code() -> None:

@@ -211,7 +211,7 @@ def test_a_job_that_may_pass_is_settled_by_its_next_try(bench: Bench) -> None:
     assert (tries.origin, tries.attempt, tries.kills, tries.original) == ("f.jobs-0-1", 2, 0, [("mine", None)])
     assert [failure["version"] for failure in tries.failures] == ["3"]
     assert dict(record.headers_)["penstock-id"] == b"id1"
-    assert retried == {"out_of_memory": 1}
+    assert retried == {("out_of_memory", "out_of_memory"): 1}
     bench.then(lambda: record.refuse(TIMED_OUT))
     assert delivery.entries[0].unsettled == 2
     bench.now[0] += 5
@@ -255,7 +255,8 @@ def test_jobs_of_a_resting_model_wait_on_the_last_tier(bench: Bench) -> None:
     for now in (0.0, 100.0):
         bench.breaker.failed("m", 100, now)
     refused = Failure("model_error", "it said no", "", "m")
-    publish(bench, taken_in([b"a"]), an_answer(0, failures={0: refused}))
+    why = publish(bench, taken_in([b"a"]), an_answer(0, failures={0: refused}))
+    assert why == {("model_error", "model_unavailable"): 1}
     publish(bench, taken_in([b"b"]), an_answer(0, failures={0: refused._replace(code="invalid_input")}))
     publish(bench, taken_in([b"c"]), an_answer(0, failures={0: refused._replace(model="other")}))
     assert [topic for topic, _ in bench.taken()] == ["retry.10m", "dead", "dead"]

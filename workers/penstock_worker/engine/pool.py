@@ -57,9 +57,9 @@ class Settler(Protocol):
 class Pool:
     """The engines, one a device, and the backlog in front of them.
 
-    A delivery that is isolated goes to an engine that holds nothing, and nothing else goes there until it is answered. An
-    engine that has had one takes from the others next, where any wait: neither kind waits for ever. What is announced runs
-    while the pool is closed, and then no engine has anything else.
+    A delivery that is isolated goes to an engine that holds nothing, and nothing else goes there until it is answered; then
+    one of the others has its turn there, if any wait. What is announced runs while the pool is closed: nothing is with any
+    engine beside it.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Pool:
         return self._backlog.drop(partitions)
 
     def stop(self) -> None:
-        """End every engine; what they hold is another worker's."""
+        """End every engine."""
         for engine in self._engines:
             engine.stop(timeout=2.0)
 

@@ -19,6 +19,7 @@ from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
 from penstock_worker.project.topic import OutcomesTopic
 
+_ASK_SECONDS: Final = 0.5
 _REPEATS: Final = 3
 """So many errors at one offset, and what is there cannot be read."""
 _UNPLACED: Final = 0
@@ -80,10 +81,16 @@ class OutcomeConsumer:
     def bounds(self, partitions: Iterable[int], since_ms: int) -> Mapping[int, Bounds]:
         return self._about.bounds(partitions, since_ms)
 
-    def lag(self, positions: Sequence[tuple[int, int]]) -> int:
+    def lag(self, positions: Sequence[tuple[int, int]], *, ask: bool = False) -> int:
         behind = 0
         for partition, offset in positions:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            place = TopicPartition(self._topic, partition)
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            if ask:
+                try:
+                    _, high = self._consumer.get_watermark_offsets(place, timeout=_ASK_SECONDS)
+                except KafkaException:
+                    ask = False  # nor can it be asked of the others
             behind += max(0, high - offset)
         return behind
 

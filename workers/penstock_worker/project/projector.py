@@ -117,6 +117,7 @@ class Projector:
             if not self._suitable:
                 self._store.check()
                 self._suitable = True
+                self._metrics.store_available(True)
             self._heed()
             now = self._clock()
             if now >= self._look_due or (now >= self._place_due and not all(track.synced for track in self._tracks.values())):
@@ -143,6 +144,9 @@ class Projector:
 
     def _bide(self, wait: float) -> None:
         """Stay in the group while Redis is away. All is paused; what comes nevertheless is read again later."""
+        if self._clock() >= self._look_due:
+            self._look_due = self._clock() + _LOOK_SECONDS
+            self._say_lag(ask=True)  # nothing is fetched, so nothing tells by itself
         for records in self._source.take(1, wait):
             if records.partition in self._tracks:
                 self._tracks[records.partition].synced = False
@@ -178,7 +182,12 @@ class Projector:
                 amiss[track.partition] = stored
         if amiss and self._clock() >= self._place_due:
             self._start(amiss)
-        self._metrics.lag(self._source.lag([(track.partition, track.sent) for track in tracks if track.synced]))
+        self._say_lag()
+
+    def _say_lag(self, *, ask: bool = False) -> None:
+        """How much of what is ours Redis has not confirmed."""
+        known = [(track.partition, track.applied) for track in self._tracks.values() if track.known]
+        self._metrics.lag(self._source.lag(known, ask=ask))
 
     def _start(self, amiss: Mapping[int, bytes]) -> None:
         """Let partitions flow from where Redis is, given what it holds for each."""

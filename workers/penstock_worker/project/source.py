@@ -63,8 +63,8 @@ class Source(Protocol):
         """What the logs of ``partitions`` span; those that cannot be found out just now are missing."""
         ...
 
-    def lag(self, positions: Sequence[tuple[int, int]]) -> int:
-        """Records at or after these (partition, offset) in the log, as far as fetching has told."""
+    def lag(self, positions: Sequence[tuple[int, int]], *, ask: bool = False) -> int:
+        """Records at or after these (partition, offset) in the log, as far as fetching has told; ``ask``: the broker is."""
         ...
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from penstock_schemas.errors import ErrorCode
@@ -22,8 +23,8 @@ _FIRST_REST: Final = 5.0
 _LONGEST_REST: Final = 60.0
 _FORGET: Final = 1200.0
 """So long after its rest without one more failure, nobody is alarmed any more."""
-_DEATH: Final = 20
-"""A dead engine weighs as much as so many failed jobs: it costs seconds, not microseconds."""
+_DEATHS: Final = 5
+"""So many jobs that killed an engine weigh as much as all the failed ones that it takes: each cost seconds."""
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class Breaker:
     def __init__(self, failures: int, seconds: float) -> None:
         """A model rests after ``failures`` failed jobs in a row that took ``seconds`` or more."""
         self._failures = failures
+        self._death = ceil(failures / _DEATHS)
         self._seconds = seconds
         self._rows: dict[str, _Row] = {}
 
@@ -57,9 +59,12 @@ class Breaker:
         return row is not None and row.rest > 0
 
     def failed(self, model: str, jobs: int, now: float, *, died: bool = False) -> bool:
-        """``jobs`` of ``model`` failed, or one that ``died`` with its engine. Returns whether the model rests from now on."""
+        """``jobs`` of ``model`` failed, or one that ``died`` with its engine, and had not before.
+
+        Returns whether the model rests from now on.
+        """
         row = self._rows.setdefault(model, _Row(0, now))
-        row.failures += _DEATH if died else jobs
+        row.failures += self._death if died else jobs
         row.deaths += died
         if row.rest:
             if now >= row.until:

@@ -46,13 +46,15 @@ class Publisher:
         self._tiers = settings.retry.tiers
         self._outcomes = settings.names.outcomes
 
-    def publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False) -> Counter[str]:
+    def publish(
+        self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False
+    ) -> Counter[tuple[str, str]]:
         """Publish what came of the jobs ``indices`` of ``delivery``; ``answer`` may hold others, answered before.
 
         ``kill``: its one job ran alone, and its engine, or a whole worker, died of it. Returns how many jobs are given another
-        try, by code.
+        try, by the code that they failed with and the one for which they wait.
         """
-        retried: Counter[str] = Counter()
+        retried = Counter[tuple[str, str]]()
         said = np.frombuffer(answer.indices, np.int32)
         if not answer.failures and len(indices) == len(said):
             self._publish_whole(delivery, answer, said)
@@ -62,8 +64,9 @@ class Publisher:
             key = delivery.keys[index] if answer.keys is None else answer.keys[place]
             failure = answer.failures.get(index)
             if failure is not None:
-                if self._fail(delivery, index, key or b"", answer.values[place], failure, kill=kill):
-                    retried[failure.code] += 1
+                why = self._fail(delivery, index, key or b"", answer.values[place], failure, kill=kill)
+                if why is not None:
+                    retried[failure.code, why] += 1
             else:
                 confirmed = OutcomeConfirmed(self._outbox, delivery.entry(index))
                 self._outbox.produce(self._outcomes, key, answer.values[place], confirmed)
@@ -93,13 +96,14 @@ class Publisher:
             confirmed = OutcomeConfirmed(self._outbox, delivery.entries[int(which[begin])])
             self._outbox.produce_all(self._outcomes, keys[begin:end], answer.values[begin:end], confirmed)
 
-    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, *, kill: bool) -> bool:
-        """Give a failed job its next try, or end it. Returns whether it has another try."""
+    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, *, kill: bool) -> str | None:
+        """Give a failed job its next try, or end it. Returns the code for which it waits, None where it has ended."""
         tries = self._letters.tries(delivery, index, failure)
         code = ErrorCode(failure.code)
         resting = code in FAULTS and self._breaker.resting(failure.model)  # then it is not the job's fault
+        why = ErrorCode.MODEL_UNAVAILABLE if resting else code
         again = self._policy.decide(
-            ErrorCode.MODEL_UNAVAILABLE if resting else code,
+            why,
             tries,
             failure.model,
             kill=kill and not resting,
@@ -115,9 +119,9 @@ class Publisher:
 
         if again is None:
             bury()
-        else:
-            self._retry(delivery, index, None if failure.blind else key, again, JobError(code, failure.message), bury)
-        return again is not None
+            return None
+        self._retry(delivery, index, None if failure.blind else key, again, JobError(code, failure.message), bury)
+        return why
 
     def _retry(
         self, delivery: Delivery, index: int, job_id: bytes | None, again: Again, error: JobError, bury: Callable[[], None]

@@ -54,7 +54,8 @@ class Settler:
         answer = reject(delivery, [index], charge.error, decoder, charge.evidence)
         if charge.model is not None:
             answer.failures[index] = answer.failures[index]._replace(model=charge.model, version=charge.version, batch_rows=1)
-            if self._breaker.failed(charge.model, 1, time.monotonic(), died=True):
+            first = not delivery.tries(index).kills  # one job that kills engines again and again says nothing of its model
+            if self._breaker.failed(charge.model, 1, time.monotonic(), died=first):
                 self._say_resting(charge.model)
         self._publish(delivery, answer, np.array([index], np.int64), kill=True)
 
