@@ -80,8 +80,7 @@ class Pool:
         self._owing: set[EngineProcess] = set()
         """Engines that have had an isolated delivery, and none of the others since."""
         self._backlog = Backlog()
-        self._closed = False
-        self._let_in = False
+        self._closed = self._let_in = False
         """Whether it was closed, and nothing that waited meanwhile has been handed out since."""
         self._sequence = 0
         self.notice = Notice()
