@@ -23,7 +23,7 @@ from penstock_schemas.settings import Settings, load_settings
 from penstock_worker.companion import Companion
 from penstock_worker.devices import NoGpuError, find_devices
 from penstock_worker.logs import configure_logs
-from penstock_worker.topics import WrongTopicsError, await_topics
+from penstock_worker.topics import TopicWatch, WrongTopicsError, await_topics
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -90,11 +90,12 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
         return 2
     metrics = WorkerMetrics()
     working: list[Worker] = []  # none yet: the port is taken first, for that may fail, and engines take seconds
+    topics = TopicWatch(settings)
     server = _serve_metrics(
         settings,
         metrics.registry,
         live=lambda: working[0].live() if working else None,
-        ready=lambda: working[0].ready() if working else "is starting",
+        ready=lambda: (working[0].ready() or topics.problem) if working else "is starting",
     )
     worker = Worker(settings, find_devices(settings.worker), f"{socket.gethostname()}-{os.getpid()}", metrics)
     working.append(worker)
@@ -117,6 +118,7 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
         log.error("the worker ends", reason=str(error))
         return 1
     finally:
+        topics.stop()
         if companion is not None:
             companion.stop(timeout=10.0)
         if server is not None:

@@ -1,7 +1,8 @@
-"""Owns the look at the topics before a worker starts: that they are there, and that no setting breaks a promise."""
+"""Owns the look at the topics, before a worker starts and while it works: are they there, does a setting break a promise."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _ADMIN: Final[Any] = kafka_admin  # its stubs do not export what it documents
 _TIMEOUT: Final = 10.0
 _AGAIN: Final = 2.0
+_LOOK_EVERY: Final = 15.0
 
 
 class WrongTopicsError(Exception):
@@ -33,9 +35,7 @@ def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
         return
     log = structlog.get_logger("penstock.topics")
     told = ""
-    admin = _ADMIN.AdminClient(
-        {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties}
-    )
+    admin = _admin(settings)
     while not stopping():
         try:
             problem = _look(admin, settings)
@@ -47,6 +47,46 @@ def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
             log.warning("waiting", reason=problem)
             told = problem
         time.sleep(_AGAIN)
+
+
+class TopicWatch:
+    """Looks at the topics now and then, in a thread of its own: people delete topics, and change what they are set to."""
+
+    def __init__(self, settings: Settings, every: float = _LOOK_EVERY) -> None:
+        """``every``: seconds between two looks."""
+        self._settings = settings
+        self._every = every
+        self._log = structlog.get_logger("penstock.topics")
+        self._stopped = threading.Event()
+        self.problem: str | None = None
+        """What is wrong with the topics, as far as is known."""
+        self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
+        if not settings.kafka.embedded:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; does not wait for a look that is under way."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every):
+            try:
+                problem = _look(_admin(self._settings), self._settings) or None
+            except WrongTopicsError as error:
+                problem = str(error)
+            except KafkaException:
+                continue  # that it is away is told elsewhere
+            if problem != self.problem:
+                self.problem = problem
+                if problem is None:
+                    self._log.info("the topics are as they must be again")
+                else:
+                    self._log.error("the topics are not as they must be", reason=problem)
+
+
+def _admin(settings: Settings) -> Any:
+    properties = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties}
+    return _ADMIN.AdminClient(properties)
 
 
 def _look(admin: Any, settings: Settings) -> str:
