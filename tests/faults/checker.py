@@ -34,10 +34,12 @@ class Verdict:
         """Outcome records beyond one a job: what at-least-once has cost."""
         self.retried = len(account.tried)
         self.buried = len(account.letters)
+        self.paid = list(_paid(evidence, account))
+        """Jobs that did nothing and had a try too many: who was run alone, as a suspect, when we ended its engine or worker."""
         self.breaches: list[Breach] = [
             *account.strays,
             *_answered(evidence, account),
-            *_innocent(evidence, account),
+            *(Breach("I4", what) for what in self.paid if len(self.paid) > evidence.deaths),
             *check_results(evidence, account),
             *check_commits(evidence, account),
             *check_lag(evidence),
@@ -53,7 +55,8 @@ class Verdict:
 
     def __str__(self) -> str:
         counts = f"{self.accepted} jobs accepted, {self.repeated} outcomes repeated, {self.retried} retry records"
-        lines = [f"{counts}, {self.buried} dead letters, {len(self.breaches)} breaches"]
+        paid = f", {len(self.paid)} innocent jobs with a try too many" if self.paid else ""
+        lines = [f"{counts}, {self.buried} dead letters{paid}, {len(self.breaches)} breaches"]
         shown = Counter[str]()
         for breach in self.breaches:
             shown[breach.promise] += 1
@@ -77,14 +80,10 @@ def _answered(evidence: Evidence, account: Account) -> Iterator[Breach]:
                 yield Breach("I4", f"the outcome of {job} {objection}")
 
 
-def _innocent(evidence: Evidence, account: Account) -> Iterator[Breach]:
+def _paid(evidence: Evidence, account: Account) -> Iterator[str]:
     """I4: who did nothing pays no try, but for one job at most for each engine or worker that we ended."""
-    paid: list[str] = []
     for job in evidence.accepted:
         most = job.job.expected.attempts[1]
         tries = max((one.outcome.attempts for one in account.by_place.get((job.partition, job.offset), ())), default=1)
         if tries > most and not job.job.expected.anything:
-            paid.append(f"{job} had {tries} tries, and {most} are right")
-    if len(paid) > evidence.deaths:
-        for what in paid:
-            yield Breach("I4", what)
+            yield f"{job} had {tries} tries, and {most} are right"
