@@ -14,7 +14,7 @@ from penstock_schemas.errors import ErrorCode
 from penstock_schemas.names import tier_seconds
 from penstock_schemas.retries import Tries
 from penstock_schemas.settings import Settings
-from penstock_worker.settle.policy import TRANSIENT, Again, Policy
+from penstock_worker.settle.policy import TRANSIENT, Again, Killed, Policy
 
 FIRST = Tries("f.jobs-0-0", 0)
 WAITING = (ErrorCode.UNKNOWN_VERSION, ErrorCode.MODEL_UNAVAILABLE)
@@ -25,9 +25,14 @@ def policy(**model: Any) -> Policy:
 
 
 def decide(
-    code: ErrorCode, tries: Tries = FIRST, *, kill: bool = False, deadline_ms: int | None = None, of: Policy | None = None
+    code: ErrorCode,
+    tries: Tries = FIRST,
+    *,
+    killed: Killed = Killed.NOTHING,
+    deadline_ms: int | None = None,
+    of: Policy | None = None,
 ) -> Again | None:
-    return (of or policy()).decide(code, tries, "m", kill=kill, deadline_ms=deadline_ms, now_ms=0)
+    return (of or policy()).decide(code, tries, "m", killed=killed, deadline_ms=deadline_ms, now_ms=0)
 
 
 @pytest.mark.parametrize("code", sorted(set(ErrorCode) - TRANSIENT - set(WAITING)))
@@ -57,11 +62,22 @@ def test_a_model_has_its_own_first_tier_and_number_of_tries() -> None:
 
 
 def test_a_second_kill_is_the_last() -> None:
-    again = decide(ErrorCode.ENGINE_CRASH, kill=True)
+    again = decide(ErrorCode.ENGINE_CRASH, killed=Killed.ENGINE)
     assert again is not None
     assert (again.tries.kills, again.tries.attempt) == (1, 2)
-    assert decide(ErrorCode.ENGINE_CRASH, again.tries, kill=True) is None
+    assert decide(ErrorCode.ENGINE_CRASH, again.tries, killed=Killed.ENGINE) is None
     assert decide(ErrorCode.TRANSFORM_RETRY, again.tries) is not None
+
+
+def test_whole_workers_may_die_of_something_else_so_a_job_has_all_its_tries() -> None:
+    tries = FIRST
+    for attempt in (2, 3, 4):
+        again = decide(ErrorCode.ENGINE_CRASH, tries, killed=Killed.WORKER)
+        assert again is not None
+        tries = again.tries
+        assert (tries.kills, tries.attempt) == (attempt - 1, attempt), "it is always run alone from now on"
+    assert decide(ErrorCode.ENGINE_CRASH, tries, killed=Killed.WORKER) is None
+    assert decide(ErrorCode.ENGINE_CRASH, replace(FIRST, kills=1, attempt=2), killed=Killed.ENGINE) is None, "now it is known"
 
 
 @pytest.mark.parametrize(("code", "grace"), [(ErrorCode.UNKNOWN_VERSION, 600), (ErrorCode.MODEL_UNAVAILABLE, 3600)])
@@ -86,11 +102,11 @@ def test_nothing_waits_past_its_deadline() -> None:
         assert decide(code, deadline_ms=10_001) is not None
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(ErrorCode)), st.booleans()), min_size=60, max_size=60))
-def test_every_job_ends(fates: list[tuple[ErrorCode, bool]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(sorted(ErrorCode)), st.sampled_from(Killed)), min_size=60, max_size=60))
+def test_every_job_ends(fates: list[tuple[ErrorCode, Killed]]) -> None:
     tries, rules = FIRST, policy(attempts=20)
-    for code, kill in fates:
-        again = decide(code, tries, kill=kill and code in TRANSIENT, of=rules)
+    for code, killed in fates:
+        again = decide(code, tries, killed=killed if code in TRANSIENT else Killed.NOTHING, of=rules)
         if again is None:
             return
         assert again.tries.attempt + again.tries.waited > tries.attempt + tries.waited

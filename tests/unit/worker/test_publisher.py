@@ -19,6 +19,7 @@ from penstock_schemas.settings import Settings
 from penstock_worker.engine.wire import Failure
 from penstock_worker.intake.ledger import Entry
 from penstock_worker.settle.outbox import producer_properties
+from penstock_worker.settle.policy import Killed
 
 TIMED_OUT = KafkaError._MSG_TIMED_OUT
 TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
@@ -247,7 +248,7 @@ def test_a_second_kill_ends_a_job(bench: Bench) -> None:
         )
         delivery = taken_in([b"bad"], headers={0: headers})
         delivery.retried = True
-        bench.publisher.publish(delivery, an_answer(0, failures={0: failure}), np.array([0]), kill=True)
+        bench.publisher.publish(delivery, an_answer(0, failures={0: failure}), np.array([0]), killed=Killed.ENGINE)
         assert bench.taken() == [(topic, b"k0")]
 
 

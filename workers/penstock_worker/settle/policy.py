@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from penstock_schemas.errors import ErrorCode
@@ -19,7 +20,17 @@ TRANSIENT: Final = frozenset(
 )
 """What may pass: it costs an attempt, and the job is tried again."""
 MOST_KILLS: Final = 2
-"""A job that has killed so many engines while it ran alone is not tried again."""
+"""A job that kills an engine, and has then killed so many while it ran alone, is not tried again."""
+
+
+class Killed(Enum):
+    """What died while a job ran alone."""
+
+    NOTHING = 0
+    ENGINE = 1
+    """The job did it: its worker lived to see that."""
+    WORKER = 2
+    """The job did it, or something outside, at just that moment: it has all its tries, but always by itself from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +67,22 @@ class Policy:
         }
 
     def decide(
-        self, code: ErrorCode, tries: Tries, model: str | None, *, kill: bool, deadline_ms: int | None, now_ms: float
+        self, code: ErrorCode, tries: Tries, model: str | None, *, killed: Killed, deadline_ms: int | None, now_ms: float
     ) -> Again | None:
         """What becomes of a job that failed with ``code``; None: it ends now.
 
-        ``tries`` is what was known when it was tried, its failed try among it. ``kill``: it ran alone, and its engine, or the
-        whole worker, died of it. ``deadline_ms`` and ``now_ms`` are Unix ms by the broker's clock.
+        ``tries`` is what was known when it was tried, its failed try among it. ``deadline_ms`` and ``now_ms`` are Unix ms by
+        the broker's clock.
         """
         rule = self._rules.get(model or "", self._usual)
-        kills = tries.kills + kill
+        kills = tries.kills + (killed is not Killed.NOTHING)
+        convicted = killed is Killed.ENGINE and kills >= MOST_KILLS
         if code in self._graces:
             if tries.waited >= self._graces[code]:
                 return None
             number = len(self._delays) - 1 if code is ErrorCode.MODEL_UNAVAILABLE else self._patience(tries.waited, rule)
             after = replace(tries, waited=tries.waited + self._delays[number])
-        elif code in TRANSIENT and tries.attempt < rule.attempts and kills < MOST_KILLS:
+        elif code in TRANSIENT and tries.attempt < rule.attempts and not convicted:
             number = min(rule.first + tries.attempt - 1, len(self._delays) - 1)
             after = replace(tries, attempt=tries.attempt + 1)
         else:

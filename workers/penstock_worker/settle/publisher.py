@@ -18,7 +18,7 @@ from penstock_worker.intake.delivery import runs
 from penstock_worker.settle.breaker import FAULTS, Breaker
 from penstock_worker.settle.confirmations import LetterConfirmed, OutcomeConfirmed, ProbeConfirmed, RetryConfirmed
 from penstock_worker.settle.letters import Letters, deadline_of
-from penstock_worker.settle.policy import Policy
+from penstock_worker.settle.policy import Killed, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,11 +47,11 @@ class Publisher:
         self._outcomes = settings.names.outcomes
 
     def publish(
-        self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False
+        self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, killed: Killed = Killed.NOTHING
     ) -> Counter[tuple[str, str]]:
         """Publish what came of the jobs ``indices`` of ``delivery``; ``answer`` may hold others, answered before.
 
-        ``kill``: its one job ran alone, and its engine, or a whole worker, died of it. Returns how many jobs are given another
+        ``killed``: what died while its one job ran alone. Returns how many jobs are given another
         try, by the code that they failed with and the one for which they wait.
         """
         retried = Counter[tuple[str, str]]()
@@ -64,7 +64,7 @@ class Publisher:
             key = delivery.keys[index] if answer.keys is None else answer.keys[place]
             failure = answer.failures.get(index)
             if failure is not None:
-                why = self._fail(delivery, index, key or b"", answer.values[place], failure, kill=kill)
+                why = self._fail(delivery, index, key or b"", answer.values[place], failure, killed)
                 if why is not None:
                     retried[failure.code, why] += 1
             else:
@@ -96,7 +96,7 @@ class Publisher:
             confirmed = OutcomeConfirmed(self._outbox, delivery.entries[int(which[begin])])
             self._outbox.produce_all(self._outcomes, keys[begin:end], answer.values[begin:end], confirmed)
 
-    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, *, kill: bool) -> str | None:
+    def _fail(self, delivery: Delivery, index: int, key: bytes, outcome: bytes, failure: Failure, killed: Killed) -> str | None:
         """Give a failed job its next try, or end it. Returns the code for which it waits, None where it has ended."""
         tries = self._letters.tries(delivery, index, failure)
         code = ErrorCode(failure.code)
@@ -106,7 +106,7 @@ class Publisher:
             why,
             tries,
             failure.model,
-            kill=kill and not resting,
+            killed=Killed.NOTHING if resting else killed,
             deadline_ms=deadline_of(tries, failure.timeout_us),
             now_ms=self._now_ms(),
         )

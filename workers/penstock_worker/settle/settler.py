@@ -12,6 +12,7 @@ from penstock_schemas.errors import ErrorCode, JobError
 from penstock_schemas.jobs import JobDecoder
 from penstock_worker.limits import limits_of
 from penstock_worker.settle.breaker import FAULTS, Breaker
+from penstock_worker.settle.policy import Killed
 from penstock_worker.settle.reject import reject
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Settler:
             first = not delivery.tries(index).kills  # one job that kills engines again and again says nothing of its model
             if self._breaker.failed(charge.model, 1, time.monotonic(), died=first):
                 self._say_resting(charge.model)
-        self._publish(delivery, answer, np.array([index], np.int64), kill=True)
+        self._publish(delivery, answer, np.array([index], np.int64), killed=Killed.ENGINE)
 
     def condemn(self, delivery: Delivery, *, blind: bool) -> None:
         """The one job of ``delivery`` was run alone when its worker died: it gets another try later, or ends.
@@ -65,7 +66,7 @@ class Settler:
         ``blind``: without decoding it, for that may be what kills workers.
         """
         answer = reject(delivery, [0], _DANGEROUS, None if blind else self._decoder)
-        self._publish(delivery, answer, np.zeros(1, np.int64), kill=True)
+        self._publish(delivery, answer, np.zeros(1, np.int64), killed=Killed.WORKER)
 
     def _judge(self, answer: Answer, jobs: int) -> None:
         """Let the breaker know how a model does."""
@@ -83,7 +84,9 @@ class Settler:
     def _say_resting(self, model: str) -> None:
         self._log.error("every job of a model fails; its jobs wait, at no attempt, until one succeeds", model=model)
 
-    def _publish(self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, kill: bool = False) -> None:
-        retried = self._publisher.publish(delivery, answer, indices, kill=kill)
+    def _publish(
+        self, delivery: Delivery, answer: Answer, indices: NDArray[np.int64], *, killed: Killed = Killed.NOTHING
+    ) -> None:
+        retried = self._publisher.publish(delivery, answer, indices, killed=killed)
         codes = [failure.code for failure in answer.failures.values()] + ["deadline_exceeded"] * answer.expired
         self._metrics.answered(len(indices), codes, retried)
