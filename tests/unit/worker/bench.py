@@ -32,6 +32,7 @@ class Record:
     callback: Callable[[KafkaError | None, Any], None]
     headers_: Any = None
     producer: FakeProducer | None = None
+    offset_: int | None = 7
 
     def topic(self) -> str:
         return self.topic_
@@ -45,6 +46,9 @@ class Record:
     def timestamp(self) -> tuple[int, int]:
         return 2, 1234
 
+    def offset(self) -> int | None:
+        return self.offset_
+
     def headers(self) -> Any:
         return self.headers_
 
@@ -54,6 +58,11 @@ class Record:
     def confirm(self) -> None:
         self._leave()
         self.callback(None, self)
+
+    def lose(self) -> None:
+        """It is called delivered, and is nowhere."""
+        self.offset_ = None
+        self.confirm()
 
     def refuse(self, code: int, *, fatal: bool = False) -> None:
         self._leave()

@@ -115,6 +115,19 @@ def test_a_refused_record_is_published_again_as_it_was(bench: Bench) -> None:
     assert (delivery.entries[0].unsettled, bench.outbox.unconfirmed) == (0, 0)
 
 
+def test_a_record_that_is_called_delivered_and_has_no_offset_is_published_again(bench: Bench) -> None:
+    delivery = taken_in([b"a", b"bad", b"flaky"])
+    publish(bench, delivery, an_answer(0, 1, 2, failures={1: FAILURE, 2: TRANSIENT}))
+    before = bench.taken()
+    assert [topic for topic, _ in before] == ["outcomes", "dead", "retry.10s"]
+    bench.then(*[record.lose for record in bench.last])
+    assert bench.taken() == []
+    assert delivery.entries[0].unsettled == 3
+    bench.now[0] += 5
+    bench.outbox.poll()
+    assert bench.taken() == before
+
+
 def test_headers_that_the_message_of_a_callback_does_not_hold_are_published_again_too(bench: Bench) -> None:
     delivery = taken_in([b"bad"])
     publish(bench, delivery, an_answer(0, failures={0: FAILURE}))

@@ -31,7 +31,7 @@ class OutcomeConfirmed:
         self._entry = entry
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
+        if error is None and message.offset() is not None:
             self._entry.unsettled -= 1
         else:
             self._outbox.refused(error, message, self)
@@ -53,7 +53,7 @@ class LetterConfirmed:
         self.headers: list[Header] | None = headers
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
+        if error is None and message.offset() is not None:
             self._outbox.then(self._then)
         else:
             self._outbox.refused(error, message, self)
@@ -78,7 +78,7 @@ class RetryConfirmed:
         self.headers: list[Header] | None = headers
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
+        if error is None and message.offset() is not None:
             self._settle()
         else:
             self._outbox.refused(error, message, self)

@@ -129,9 +129,13 @@ class Outbox:
         self._producer.flush(seconds)
         self.poll()
 
-    def refused(self, error: KafkaError, message: Message, callback: Confirmation) -> None:
-        """The broker, or the client on its behalf, did not take a record: try again, smaller where it was too large."""
-        if error.fatal():
+    def refused(self, error: KafkaError | None, message: Message, callback: Confirmation) -> None:
+        """The broker, or the client on its behalf, did not take a record: try again, smaller where it was too large.
+
+        ``error`` is None for one that has no offset, though all seems well. A broker that has made a topic again may take a
+        batch that comes late for one that it has, and the client then calls it delivered. It may be there, or nowhere.
+        """
+        if error is not None and error.fatal():
             self.fatal = error.str()
             return
         self._try_later(error, _Held(message.topic() or "", message.key(), message.value(), callback))
@@ -143,15 +147,17 @@ class Outbox:
             self.wait(0.05)
         return self.unconfirmed
 
-    def _try_later(self, error: KafkaError, record: _Held) -> None:
-        if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and record.value:
+    def _try_later(self, error: KafkaError | None, record: _Held) -> None:
+        name = "no offset" if error is None else error.name()
+        if error is not None and error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and record.value:
             self._log.warning("record larger than its topic takes", topic=record.topic, bytes=len(record.value))
             record.value = record.callback.smaller(record.value)
             if record.value is None:
                 return
-        elif self._complained != error.name():
-            self._complained = error.name()
-            self._log.warning("Kafka does not take records; trying on", topic=record.topic, error=error.str())
+        elif self._complained != name:
+            self._complained = name
+            reason = "it says that it has them, but not where" if error is None else error.str()
+            self._log.warning("Kafka does not take records; trying on", topic=record.topic, error=reason)
         record.due = self._clock() + _AGAIN_SECONDS
         self._again.append(record)
         self._again_bytes += len(record)
