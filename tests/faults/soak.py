@@ -2,12 +2,14 @@
 
 Every run is one fleet's life of its own seed, in a process of its own, and what it showed is appended to the file RECORD; so
 it may be ended at any time, and started again it goes on from there. Trials count for the commit that they were run on.
-``FAULTS_TRIALS`` says how many are enough, ``FAULTS_ONLY`` which tests are meant (a part of their names).
+``FAULTS_TRIALS`` says how many are enough, ``FAULTS_ONLY`` which tests are meant (parts of their names, with commas). Several
+soaks of different tests may share a record.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -33,8 +35,8 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(arguments[0]).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    tested, only = commit(), os.environ.get("FAULTS_ONLY", "")
-    subjects = [subject for subject in SUBJECTS if only in subject.test]
+    tested, only = commit(), os.environ.get("FAULTS_ONLY", "").split(",")
+    subjects = [subject for subject in SUBJECTS if any(part in subject.test for part in only)]
     say(f"trials of {tested} are recorded in {path}; ended and started again, this goes on where it was")
     minutes = sum(_minutes(subject, path, tested) for subject in subjects)
     say(f"about {minutes / 60:.1f} hours to go, on two cores that do nothing else")
@@ -52,7 +54,7 @@ def _exhaust(subject: Subject, path: Path, tested: str) -> None:
     """Live lives of one test until all its faults have been tried often enough, or too many went wrong."""
     in_vain = 0
     while (left := _lacking(subject, path, tested)) and in_vain < GIVE_UP:
-        seed = 1 + max((trial.seed for trial in read(path)), default=0)
+        seed = 1 + secrets.randbelow(10**9)
         say(f"== {subject.test}, seed {seed}: {left} trials of {len(subject.faults)} faults are lacking")
         began = time.monotonic()
         code = _live(subject, path, tested, seed)

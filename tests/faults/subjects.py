@@ -83,7 +83,7 @@ SUBJECTS: Final = (
     Subject("test_redis_faults.py", REDIS, 25),
     Subject("test_kafka_faults.py", KAFKA, 45),
     Subject("test_cluster.py", CLUSTER, 50),
-    Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS))), 120),
+    Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS))), 80),
     Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", tuple(ROUGH.values()), 25),
     Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,), 35),
     Subject("test_redrive.py", (REDRIVE,), 20),

@@ -28,20 +28,21 @@ AT_ONCE: Final = {"worker": 2, "projector": 1}
 """So many of each role are on their way to their step at any time."""
 SAMPLED: Final = {"worker": 3, "projector": 1}
 """So many steps are tried in ``make test``."""
+TIMES: Final = 3 if SOAK else 1
 STEPS: Final[Mapping[str, Mapping[str, int]]] = {"worker": WORKER_STEPS, "projector": PROJECTOR_STEPS}
 ARMED: Final = 10
 """The first armed member's number."""
 
 
 class Deaths:
-    """Of what the members of one role die in turn: each step once, in an order of the seed's, or a sample of them."""
+    """Of what the members of one role die in turn: each step some times, in an order of the seed's, or a sample of them."""
 
     def __init__(self, role: str, random: Random) -> None:
         self._role = role
         self._random = random
         self._numbers = count(ARMED)
         most = len(STEPS[role]) if SOAK else SAMPLED[role]
-        self._waiting = random.sample(list(STEPS[role]), most)
+        self._waiting = [step for _ in range(TIMES) for step in random.sample(list(STEPS[role]), most)]
 
     def next(self, fleet: Fleet) -> None:
         """Start the next member that is to die, or one that is not where all have died."""
@@ -65,7 +66,7 @@ def replace(fleet: Fleet, life: Life, deaths: Mapping[str, Deaths]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900 if SOAK else 240)
+@pytest.mark.timeout(1800 if SOAK else 240)
 def test_promises_hold_wherever_a_member_dies(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     random = Random(SEED)
     deaths = {role: Deaths(role, random) for role in STEPS}
