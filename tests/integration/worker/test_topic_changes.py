@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import admin as kafka_admin
-from tests.integration.worker.test_running import errors, get, publish
 from tests.support import MakeTopics, SettingsFactory, eventually
 
 from penstock.topics import TopicManager
 from penstock_worker.topics import TopicWatch
 
 if TYPE_CHECKING:
-    from tests.integration.worker.fleet import MakeFleet
-
     from penstock_schemas.settings import Settings
 
 ADMIN: Any = kafka_admin  # the library's types export none of its names
@@ -50,21 +47,3 @@ def test_a_setting_that_breaks_a_promise_is_told_until_it_is_mended(
         assert [said.count(text) for text in ("not as they must be", "as they must be again")] == [1, 1], "once a change"
     finally:
         watch.stop()
-
-
-@pytest.mark.timeout(240)
-def test_a_jobs_topic_that_is_deleted_and_made_again_is_read_again(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(worker={"metrics_port": 0})
-    worker = fleet.start().ready()
-    assert errors(fleet, publish(fleet, "before", 10)) == {}
-    topic = fleet.settings.names.jobs()
-    fleet.admin.delete_topics([topic])[topic].result(30)
-    eventually(
-        lambda: get(worker, "/readyz") == (503, f"topics are missing: {topic}; make them with: penstock topics apply\n"),
-        "it says so",
-        60,
-    )
-    assert not TopicManager(fleet.settings).apply()
-    assert errors(fleet, publish(fleet, "after", 10)) == {}
-    eventually(lambda: get(worker, "/readyz")[0] == 200, "it is ready again", 60)
-    assert worker.drain() == 0
