@@ -70,16 +70,16 @@ def main(argv: list[str] | None = None) -> int:
     if options.life_fd is not None:
         _end_with(options.life_fd, stop)
     try:
-        await_topics(settings, stop)
+        ids = await_topics(settings, stop)
         if "work" in roles:
-            return _work(settings, options, stop)
+            return _work(settings, options, stop, TopicWatch(settings, ids))
         return _project(settings, options, stop)
     except (WrongTopicsError, NoGpuError, _PortTakenError) as error:
         structlog.get_logger("penstock.worker").error("cannot start", reason=str(error))
         return 2
 
 
-def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
+def _work(settings: Settings, options: argparse.Namespace, stop: Stop, topics: TopicWatch) -> int:
     from penstock_worker.engine.pool import WorkerFailedError
     from penstock_worker.metrics import WorkerMetrics
     from penstock_worker.work import Worker
@@ -90,14 +90,13 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
         return 2
     metrics = WorkerMetrics()
     working: list[Worker] = []  # none yet: the port is taken first, for that may fail, and engines take seconds
-    topics = TopicWatch(settings)
     server = _serve_metrics(
         settings,
         metrics.registry,
         live=lambda: working[0].live() if working else None,
-        ready=lambda: (working[0].ready() or topics.problem) if working else "is starting",
+        ready=lambda: working[0].ready() if working else "is starting",
     )
-    worker = Worker(settings, find_devices(settings.worker), f"{socket.gethostname()}-{os.getpid()}", metrics)
+    worker = Worker(settings, find_devices(settings.worker), f"{socket.gethostname()}-{os.getpid()}", metrics, topics)
     working.append(worker)
     companion = Companion(_projector_arguments(options, settings)) if "project" in settings.worker.roles else None
     say_ready = _sayer(options.ready_fd)

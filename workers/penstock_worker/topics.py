@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka import admin as kafka_admin
 
 from penstock_schemas.topics import PresentTopic, differences, wanted_topics
@@ -22,42 +22,60 @@ _AGAIN: Final = 2.0
 _LOOK_EVERY: Final = 15.0
 
 
+Ids = Mapping[str, str]
+"""Ids of topics, by name: one that is made again has another."""
+
+
+class _Look(NamedTuple):
+    """What one look has found: why the worker must wait, or an empty text; and whether waiting alone mends nothing."""
+
+    problem: str
+    ids: Ids
+    breaks: bool = False
+
+
 class WrongTopicsError(Exception):
     """Topics are not as the contract needs them; the message lists what and how to mend it."""
 
 
-def await_topics(settings: Settings, stopping: Callable[[], bool]) -> None:
+def await_topics(settings: Settings, stopping: Callable[[], bool]) -> Ids:
     """Return when every topic is there, waiting for the missing and for Kafka itself with one log line a state change.
 
-    Raises :class:`WrongTopicsError` where a topic's settings break the contract.
+    Returns the topics' ids, by name. Raises :class:`WrongTopicsError` where a topic's settings break the contract.
     """
     if settings.kafka.embedded:
-        return
+        return {}
     log = structlog.get_logger("penstock.topics")
     told = ""
     admin = _admin(settings)
     while not stopping():
         try:
-            problem = _look(admin, settings)
+            problem, ids, breaks = _look(admin, settings)
         except KafkaException as error:
-            problem = f"Kafka at {settings.kafka.bootstrap_servers} does not answer: {error.args[0].str()}"
+            problem, ids = f"Kafka at {settings.kafka.bootstrap_servers} does not answer: {error.args[0].str()}", {}
+            breaks = False
+        if breaks:
+            raise WrongTopicsError(problem)
         if not problem:
-            return
+            return ids
         if problem != told:
             log.warning("waiting", reason=problem)
             told = problem
         time.sleep(_AGAIN)
+    return {}
 
 
 class TopicWatch:
     """Looks at the topics now and then, in a thread of its own: people delete topics, and change what they are set to."""
 
-    def __init__(self, settings: Settings, every: float = _LOOK_EVERY) -> None:
-        """``every``: seconds between two looks."""
+    def __init__(self, settings: Settings, ids: Ids, every: float = _LOOK_EVERY) -> None:
+        """``ids``: those of the topics now. ``every``: seconds between two looks."""
         self._settings = settings
         self._every = every
         self._log = structlog.get_logger("penstock.topics")
         self._stopped = threading.Event()
+        self.ids = ids
+        """The ids of the topics that there are, by name. Another one is put in its place, nothing in it is changed."""
         self.problem: str | None = None
         """What is wrong with the topics, as far as is known."""
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
@@ -71,11 +89,10 @@ class TopicWatch:
     def _run(self) -> None:
         while not self._stopped.wait(self._every):
             try:
-                problem = _look(_admin(self._settings), self._settings) or None
-            except WrongTopicsError as error:
-                problem = str(error)
+                told, self.ids, _ = _look(_admin(self._settings), self._settings)
             except KafkaException:
                 continue  # that it is away is told elsewhere
+            problem = told or None
             if problem != self.problem:
                 self.problem = problem
                 if problem is None:
@@ -89,15 +106,16 @@ def _admin(settings: Settings) -> Any:
     return _ADMIN.AdminClient(properties)
 
 
-def _look(admin: Any, settings: Settings) -> str:
-    """Why the worker must wait, or an empty text."""
+def _look(admin: Any, settings: Settings) -> _Look:
     metadata = admin.list_topics(timeout=_TIMEOUT)
     wanted = wanted_topics(settings, len(metadata.brokers))
     known = {name for name, topic in metadata.topics.items() if topic.partitions}  # one that comes or goes has none
     there = [topic.name for topic in wanted if topic.name in known]
     missing = [topic.name for topic in wanted if topic.name not in known]
+    described = admin.describe_topics(TopicCollection(there), request_timeout=_TIMEOUT) if there else {}
+    ids = {name: str(answer.result(_TIMEOUT).topic_id) for name, answer in described.items()}
     if missing:
-        return f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply"
+        return _Look(f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply", ids)
     resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in there]
     present: dict[str, PresentTopic] = {}
     for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT).items():
@@ -106,6 +124,5 @@ def _look(admin: Any, settings: Settings) -> str:
         present[resource.name] = PresentTopic(len(partitions), min(len(p.replicas) for p in partitions.values()), config)
     broken = [difference for difference in differences(wanted, present) if difference.breaks_contract]
     if broken:
-        listing = "; ".join(map(str, broken))
-        raise WrongTopicsError(f"{listing}. Mend with: penstock topics apply")
-    return ""
+        return _Look(f"{'; '.join(map(str, broken))}. Mend with: penstock topics apply", ids, breaks=True)
+    return _Look("", ids)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
     from penstock_worker.intake.placing import Start
     from penstock_worker.metrics import WorkerMetrics
+    from penstock_worker.topics import TopicWatch
 
 _IDLE_POLL: Final = 0.1
 _BUSY_WAIT: Final = 0.005
@@ -45,7 +46,9 @@ _LONGEST_SILENCE: Final = 60.0
 class Worker:
     """One worker: a ledger, an intake, a pool of engines, a publisher."""
 
-    def __init__(self, settings: Settings, devices: list[str], worker_id: str, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, settings: Settings, devices: list[str], worker_id: str, metrics: WorkerMetrics, topics: TopicWatch
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._log = structlog.get_logger("penstock.worker")
@@ -54,7 +57,8 @@ class Worker:
         self._breaker = Breaker(settings.retry.breaker_failures, settings.retry.breaker_seconds)
         self._outbox = Outbox(settings)
         self._publisher = Publisher(settings, worker_id, self._outbox, self._breaker, self._clock.now_ms)
-        self._intake = Intake(settings, self, self._clock, worker_id)
+        self._topics = topics
+        self._intake = Intake(settings, self, self._clock, worker_id, lambda: topics.ids)
         settler = Settler(settings, self._publisher, self._breaker, metrics)
         self._pool = Pool(settings, devices, settler, metrics)
         alone = Clearing(self._pool, self._ledger, self._intake)
@@ -91,7 +95,7 @@ class Worker:
         if self._intake.health.down:
             return "no Kafka broker can be reached"
         failing = self._breaker.unready(time.monotonic())
-        return f"every job of {', '.join(failing)} fails" if failing else None
+        return f"every job of {', '.join(failing)} fails" if failing else self._topics.problem
 
     def run(self, stopping: Callable[[], bool], all_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
         """Work until ``stopping``; then drain, commit and leave.
@@ -170,6 +174,7 @@ class Worker:
             self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
         if time.monotonic() >= self._commit_due:
+            self._intake.heed_topics()
             for partition, offset in self._intake.reached(self._ledger.idle()).items():
                 self._ledger.pass_over(partition, offset)
             self._commit()

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import admin as kafka_admin
+from tests.integration.worker.test_running import errors, get, publish
 from tests.support import MakeTopics, SettingsFactory, eventually
 
 from penstock.topics import TopicManager
 from penstock_worker.topics import TopicWatch
 
 if TYPE_CHECKING:
+    from tests.integration.worker.fleet import MakeFleet
+
     from penstock_schemas.settings import Settings
 
 ADMIN: Any = kafka_admin  # the library's types export none of its names
@@ -31,7 +34,7 @@ def test_a_setting_that_breaks_a_promise_is_told_until_it_is_mended(
 ) -> None:
     chosen = settings()
     make_topics(chosen)
-    watch = TopicWatch(chosen, every=0.2)
+    watch = TopicWatch(chosen, {}, every=0.2)
     try:
         time.sleep(1)
         assert watch.problem is None
@@ -47,3 +50,26 @@ def test_a_setting_that_breaks_a_promise_is_told_until_it_is_mended(
         assert [said.count(text) for text in ("not as they must be", "as they must be again")] == [1, 1], "once a change"
     finally:
         watch.stop()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_jobs_topic_that_is_deleted_and_made_again_is_read_from_its_start(make_fleet: MakeFleet, *, noticed: bool) -> None:
+    fleet = make_fleet(worker={"metrics_port": 0})
+    worker = fleet.start().ready()
+    assert errors(fleet, publish(fleet, "before", 10)) == {}
+    topic = fleet.settings.names.jobs()
+    fleet.admin.delete_topics([topic])[topic].result(30)
+    if noticed:
+        missing = f"topics are missing: {topic}; make them with: penstock topics apply\n"
+        eventually(lambda: get(worker, "/readyz") == (503, missing), "it says so", 60)
+    eventually(lambda: not TopicManager(fleet.settings).apply(), "it is made again")
+    # As many as before: who read on where it was, or believed a commit of before, would find nothing there.
+    assert errors(fleet, publish(fleet, "after", 10)) == {}
+    eventually(lambda: get(worker, "/readyz")[0] == 200, "it is ready again", 60)
+    assert worker.drain() == 0
+    assert len(worker.lines("commits fail; until one succeeds, a new owner would repeat these jobs")) <= 1
+    later = fleet.start().ready()
+    assert errors(fleet, publish(fleet, "later", 5)) == {}
+    assert later.drain() == 0
+    assert len(fleet.answered_now()) == 25, "nothing is run twice"

@@ -46,12 +46,17 @@ class FakeConsumer:
     commits: list[tuple[dict[int, tuple[int, str]], bool]] = field(default_factory=list[Any])
     topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
+    joined: int = 0
     retries: Any = None
     """The other member, for the retry topics, where this is that for jobs."""
     callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
         self.topics, self.callbacks = topics, callbacks
+        self.joined += 1
+
+    def unsubscribe(self) -> None:
+        self.assigned.clear()
 
     def consume(self, most: int, timeout: float) -> list[Any]:
         found: list[Any] = []
@@ -252,6 +257,41 @@ def test_what_the_last_owner_left_is_told(made: tuple[Intake, FakeConsumer], own
     assert owner.left[1] == Left(1, 60)
     assert owner.left[2] == Left(1, 51, alone=True)
     assert (owner.left[3], consumer.assigned[3]) == (Left(), 0), "a topic that was made again is read from its start"
+
+
+def test_a_topic_of_the_same_name_with_another_id_is_read_from_its_start(
+    made: tuple[Intake, FakeConsumer], owner: Owner
+) -> None:
+    intake, consumer = made
+    ids = {"f.jobs": "two"}
+    intake._jobs["f.jobs"]._ids = lambda: ids
+    consumer.committed_ = {0: 50, 1: 50, 2: 50}
+    consumer.said = {0: "open 1 70 one", 1: "open 1 70 two", 2: "open 1 70"}
+    consumer.assign(0, 1, 2)
+    assert consumer.assigned == {0: 0, 1: 50, 2: 50}, "who did not say which topic it read is believed"
+    assert owner.left[0] == Left()
+    intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
+    assert consumer.commits[-1][0] == {0: (5, "open 0 9 two")}
+    ids = {"f.jobs": "three"}
+    intake.commit({("f.jobs", 0): Mark(6, 0, 9)})
+    assert consumer.commits[-1][0] == {0: (6, "open 0 9 two")}, "that is what was read"
+
+
+def test_a_member_joins_anew_where_its_topic_is_another_one(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    intake, consumer = made
+    ids: dict[str, str] = {"f.jobs": "one"}
+    intake._jobs["f.jobs"]._ids = lambda: ids
+    for now in ({"f.jobs": "one"}, {"f.jobs": "one", "f.dead": "x"}):
+        ids = now
+        intake.heed_topics()
+    consumer.assign(0, 1)
+    assert consumer.joined == 1
+    for joined, now in enumerate([dict[str, str](), {"f.jobs": "two"}, {"f.jobs": "three"}], 2):
+        ids = now
+        intake.heed_topics()
+        intake.heed_topics()
+        assert consumer.joined == joined
+    assert owner.told[1] == ("lost", [("f.jobs", 0), ("f.jobs", 1)]), "nothing of the old one is committed"
 
 
 def test_who_finds_its_own_last_word_has_not_died(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:

@@ -16,9 +16,11 @@ def test_an_owner_that_died_is_counted_and_one_that_let_go_is_not() -> None:
     assert read_metadata(write_metadata("shut", 0, 9)) == Left(0, 9)
     assert read_metadata(write_metadata("shut", 2, 9)) == Left(2, 9), "letting go is no progress"
     assert read_metadata(write_metadata("alone", 0, 9)) == Left(1, 9, alone=True)
+    for topic_id in ("8d8DRbvRT5aFggAFaCj/lQ", "vr+OdzakT9uz4HFK2lz1Cw", "x-y_z=="):
+        assert read_metadata(write_metadata("open", 0, 9, topic_id)) == Left(1, 9, topic_id=topic_id)
 
 
-@pytest.mark.parametrize("metadata", [None, "", "open", "open x 1", "somebody's own", "open -1 1", "open 1 2 3", "shut ٣ 1"])
+@pytest.mark.parametrize("metadata", [None, "", "open", "open x 1", "somebody's own", "open -1 1", "open 1 2 3 4", "shut ٣ 1"])
 def test_metadata_of_others_says_nothing(metadata: str | None) -> None:
     assert read_metadata(metadata) == Left()
 

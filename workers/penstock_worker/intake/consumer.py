@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
     from penstock_worker.intake.clock import BrokerClock
     from penstock_worker.intake.ledger import Mark, TopicPartition
-    from penstock_worker.intake.member import Owner
+    from penstock_worker.intake.member import Ids, Owner
     from penstock_worker.intake.placing import Start
 
 
@@ -36,15 +36,16 @@ class Fetched(NamedTuple):
 class Intake:
     """The members of one worker, as one source of messages, and one place to commit."""
 
-    def __init__(self, settings: Settings, owner: Owner, clock: BrokerClock, worker: str) -> None:
+    def __init__(self, settings: Settings, owner: Owner, clock: BrokerClock, worker: str, ids: Ids = dict) -> None:
+        """``worker``: its name. ``ids`` tells which topics there are."""
         self._settings = settings
         self._owner = owner
         self._clock = clock
         self._gate = Gate({})
         self.health = Health()
         self.topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
-        self._retries = Member(retries_properties(settings, worker), self, self.health)
-        self._jobs = {topic: Member(jobs_properties(settings, worker, topic), self, self.health) for topic in self.topics}
+        self._retries = Member(retries_properties(settings, worker), self, self.health, ids)
+        self._jobs = {topic: Member(jobs_properties(settings, worker, topic), self, self.health, ids) for topic in self.topics}
         self._members = [*self._jobs.values(), self._retries]
 
     @property
@@ -64,6 +65,11 @@ class Intake:
         for topic, member in self._jobs.items():
             member.subscribe([topic])
         self._retries.subscribe(list(delays))
+
+    def heed_topics(self) -> None:
+        """Begin again with topics that were made, deleted, or made again."""
+        for member in self._members:
+            member.heed_topics()
 
     def poll(self, timeout: float, most: int) -> Fetched:
         """Up to ``most`` messages of each topic, waiting up to ``timeout`` seconds for the first new job."""

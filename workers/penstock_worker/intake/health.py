@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from confluent_kafka import Message, TopicPartition
 
 _LOOK_EVERY: Final = 3.0
+_COMPLAIN_EVERY: Final = 60.0
+"""Some partitions' commits may fail while others' succeed: that is said so often at most."""
 
 
 class Health:
@@ -22,7 +25,7 @@ class Health:
         self._told: dict[Any, str] = {}
         self._complained: str | None = None
         self._look_due = 0.0
-        self._commits_fail = False
+        self._complain_due = -math.inf
         self.fatal: str | None = None
         """Why this consumer can read nothing more."""
         self.commit_failed = False
@@ -65,13 +68,12 @@ class Health:
 
     def committed(self) -> None:
         """A commit has succeeded."""
-        self._commits_fail = False
 
     def commit_refused(self, reason: str) -> None:
-        """Note a failed commit, for the owner to commit again; and say so once, until one succeeds."""
+        """Note a failed commit, for the owner to commit again; and say so, now and then."""
         self.commit_failed = True
-        if not self._commits_fail:
-            self._commits_fail = True
+        if time.monotonic() >= self._complain_due:
+            self._complain_due = time.monotonic() + _COMPLAIN_EVERY
             self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=reason)
 
     def tell(self, message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -26,6 +27,10 @@ _ASK_SECONDS: Final = 10.0
 """How long leaving the group may wait for its turn."""
 
 
+Ids = Callable[[], "Mapping[str, str]"]
+"""Gives the ids of the topics that there are, by name; none where they cannot be known."""
+
+
 class Owner(Protocol):
     """Who is told of partitions that come and go. Called from within a poll."""
 
@@ -45,7 +50,7 @@ class Owner(Protocol):
 class Member:
     """A group consumer that hands out messages and commits what it is told, never by itself."""
 
-    def __init__(self, properties: Mapping[str, Any], owner: Owner, health: Health) -> None:
+    def __init__(self, properties: Mapping[str, Any], owner: Owner, health: Health, ids: Ids) -> None:
         self._owner = owner
         self._health = health
         self._log = structlog.get_logger("penstock.intake")
@@ -58,6 +63,11 @@ class Member:
         self._paused = False
         self._gone: set[Place] = set()
         self._topics: Sequence[str] = ()
+        self._ids = ids
+        self._read: dict[Place, str] = {}
+        """The id of the topic of which each partition is read, where it was known when that came."""
+        self._there: list[str | None] | None = None
+        """The ids of our topics when they were last looked at."""
         self.quiet = False
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
@@ -69,6 +79,18 @@ class Member:
         """Join the group, for ``topics``."""
         self._topics = topics
         self.consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def heed_topics(self) -> None:
+        """Join anew where a topic is another one than before: made, deleted, or made again under the same name."""
+        ids = self._ids()
+        there = [ids.get(topic) for topic in self._topics]
+        if self._there is not None and there != self._there:
+            self._log.warning("a topic was made or deleted; joining the group anew", topics=list(self._topics))
+            # What is read and committed of it means nothing to the new one: so no last commit, as for lost partitions.
+            self._owner.lost(self._going(self.consumer.assignment()))
+            self.consumer.unsubscribe()
+            self.subscribe(self._topics)
+        self._there = there
 
     def poll(self, timeout: float, most: int) -> list[Message]:
         """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
@@ -127,7 +149,7 @@ class Member:
         offsets: list[TopicPartition] = []
         for partition, mark in marks.items():
             state: State = "shut" if letting_go else "alone" if mark.alone else "open"
-            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken)
+            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken, self._read.get(partition, ""))
             offsets.append(TopicPartition(*partition, *self._own[partition]))
         try:
             if not wait:
@@ -178,9 +200,11 @@ class Member:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
-        starts = place(consumer, partitions, self._own)
+        ids = self._ids()
+        starts = place(consumer, partitions, self._own, ids)
         for partition in starts:
             self._forget(partition)
+            self._read[partition] = ids.get(partition[0], "")
         consumer.incremental_assign(partitions)
         # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
         (consumer.pause if self._paused else consumer.resume)(partitions)

@@ -54,11 +54,14 @@ def retry_topics(consumer: Consumer, settings: Settings) -> dict[str, float]:
 
 
 def place(
-    consumer: Consumer, partitions: list[TopicPartition], own: Mapping[ledger.TopicPartition, tuple[int, str]]
+    consumer: Consumer,
+    partitions: list[TopicPartition],
+    own: Mapping[ledger.TopicPartition, tuple[int, str]],
+    ids: Mapping[str, str],
 ) -> dict[ledger.TopicPartition, Start]:
     """Set the offset of each of ``partitions``, and say where and how that is.
 
-    ``own`` are this process' own last commits, offset and metadata: whoever wrote that has not died.
+    ``own`` are this process' own last commits, offset and metadata: whoever wrote that has not died. ``ids``: of topics.
     """
     log = structlog.get_logger("penstock.intake")
     starts: dict[ledger.TopicPartition, Start] = {(p.topic, p.partition): Start(None) for p in partitions}
@@ -67,19 +70,21 @@ def place(
         for partition, known in zip(partitions, committed, strict=True):
             low, high = consumer.get_watermark_offsets(partition, timeout=_ASK_SECONDS)
             start = Start(low, high)
-            if low <= known.offset <= high:
-                mine = own.get((partition.topic, partition.partition)) == (known.offset, known.metadata)
-                start = Start(known.offset, high, Left() if mine else read_metadata(known.metadata))
-            elif 0 <= known.offset < low:
-                start = Start(low, high, gap=(known.offset, low - 1))
-            elif known.offset > high:
+            left = read_metadata(known.metadata)
+            another = left.topic_id and ids.get(partition.topic, left.topic_id) != left.topic_id
+            if known.offset > high or (known.offset >= 0 and another):
                 log.error(
-                    "a topic is shorter than what was committed of it: made again? Reading it from its start",
+                    "a topic is not the one of which was committed: made again? Reading it from its start",
                     topic=partition.topic,
                     partition=partition.partition,
                     committed=known.offset,
                     end=high,
                 )
+            elif low <= known.offset <= high:
+                mine = own.get((partition.topic, partition.partition)) == (known.offset, known.metadata)
+                start = Start(known.offset, high, Left() if mine else left)
+            elif 0 <= known.offset < low:
+                start = Start(low, high, gap=(known.offset, low - 1))
             starts[partition.topic, partition.partition] = start
             partition.offset = low if start.offset is None else start.offset
     except KafkaException as error:

@@ -36,6 +36,8 @@ def _properties(settings: Settings, client: str, prefetch_bytes: int) -> dict[st
     largest = settings.topics.max_job_bytes + LETTER_OVERHEAD
     tuning = {
         "client.id": client,
+        # The default, five minutes, is how long a topic that is made again may stay unseen.
+        "topic.metadata.refresh.interval.ms": 10_000,
         "max.poll.interval.ms": 600_000,
         "fetch.message.max.bytes": max(largest, 1024 * 1024),
         # Else the client hangs up, again and again, on an answer that holds one job of more than its 100 MB.
