@@ -50,17 +50,16 @@ def await_topics(settings: Settings, stopping: Callable[[], bool]) -> Ids:
     admin = _admin(settings)
     while not stopping():
         try:
-            problem, ids, breaks = _look(admin, settings)
+            look = _look(admin, settings)
         except KafkaException as error:
-            problem, ids = f"Kafka at {settings.kafka.bootstrap_servers} does not answer: {error.args[0].str()}", {}
-            breaks = False
-        if breaks:
-            raise WrongTopicsError(problem)
-        if not problem:
-            return ids
-        if problem != told:
-            log.warning("waiting", reason=problem)
-            told = problem
+            look = _Look(f"Kafka at {settings.kafka.bootstrap_servers} does not answer: {error.args[0].str()}", {})
+        if look.breaks:
+            raise WrongTopicsError(look.problem)
+        if not look.problem:
+            return look.ids
+        if look.problem != told:
+            log.warning("waiting", reason=look.problem)
+            told = look.problem
         time.sleep(_AGAIN)
     return {}
 
@@ -112,8 +111,8 @@ def _look(admin: Any, settings: Settings) -> _Look:
     known = {name for name, topic in metadata.topics.items() if topic.partitions}  # one that comes or goes has none
     there = [topic.name for topic in wanted if topic.name in known]
     missing = [topic.name for topic in wanted if topic.name not in known]
-    described = admin.describe_topics(TopicCollection(there), request_timeout=_TIMEOUT) if there else {}
-    ids = {name: str(answer.result(_TIMEOUT).topic_id) for name, answer in described.items()}
+    described: dict[str, Any] = admin.describe_topics(TopicCollection(there), request_timeout=_TIMEOUT) if there else {}
+    ids: dict[str, str] = {name: str(answer.result(_TIMEOUT).topic_id) for name, answer in described.items()}
     if missing:
         return _Look(f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply", ids)
     resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in there]
