@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import structlog
 from confluent_kafka.admin import AdminClient
 from tests.support import eventually
 
@@ -73,6 +75,34 @@ def test_an_idle_worker_leaves_at_once(settings: SettingsFactory, make_topics: M
     idle.close()
     eventually(lambda: members(chosen, chosen.names.workers_group) == 2 or not busy.poll(0.01, 1), "its two members left")
     busy.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_leaves_in_the_middle_of_a_rebalance(
+    settings: SettingsFactory, make_topics: MakeTopics, request: pytest.FixtureRequest
+) -> None:
+    """The rebalance ends when all have given up what they must, and the leaver's second member does so in a poll of its own."""
+    chosen = settings(kafka={"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}})
+    make_topics(chosen)
+    owners = _Owner(), _Owner()
+    leaver, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
+    leaver.subscribe()
+    group = chosen.names.workers_group
+    eventually(lambda: (leaver.poll(0.01, 1), leaver.joined and members(chosen, group) == 2)[1], "it joined")
+    held = set(owners[0].held)
+    ended = threading.Event()
+    comer.subscribe()
+    background = threading.Thread(target=lambda: [comer.poll(0.01, 1) for _ in iter(ended.is_set, True)])
+    background.start()
+    request.addfinalizer(comer.close)
+    request.addfinalizer(background.join)
+    request.addfinalizer(ended.set)
+    (jobs,) = leaver._jobs.values()
+    eventually(lambda: not jobs.poll(0.01, 1) and owners[0].held != held, "the first member gave up its share")
+    with structlog.testing.capture_logs() as said:
+        leaver.close()
+    assert not [line for line in said if line["event"].startswith("leaving the group without")]
+    eventually(lambda: owners[1].held == held, "the other has it all")
 
 
 @pytest.mark.timeout(120)

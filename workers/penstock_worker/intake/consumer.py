@@ -15,7 +15,7 @@ from penstock_worker.intake.placing import retry_topics
 from penstock_worker.intake.properties import jobs_properties, retries_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from confluent_kafka import Message
 
@@ -136,9 +136,16 @@ class Intake:
         return self._of(partition).missing(partition, first, last)
 
     def close(self) -> None:
-        """Leave the group. Partitions are revoked on the way."""
-        for member in self._members:
-            member.close()
+        """Leave the group. Partitions are revoked on the way.
+
+        The group may be waiting for what only a poll of another member of ours brings about: so these are polled meanwhile.
+        """
+        left = list(self._members)
+        for member in left:
+            member.leaving = True
+        while left:
+            left[0].close(lambda: _serve(left))
+            del left[0]
 
     # The members' owner.
 
@@ -165,3 +172,9 @@ class Intake:
         for partition in partitions:
             found.setdefault(self._of(partition), []).append(partition)
         return found
+
+
+def _serve(members: Sequence[Member]) -> None:
+    """Let ``members`` hear of the group; what they fetch is not taken in any more."""
+    for member in members:
+        member.poll(0, 1)

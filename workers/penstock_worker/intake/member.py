@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_worker.intake.damage import StepOver
 from penstock_worker.intake.placing import Start, place
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _ASK_SECONDS: Final = 10.0
 """How long leaving the group may wait for its turn."""
-
+_ASK_STEP: Final = 0.2
 
 Ids = Callable[[], "Mapping[str, str]"]
 """Gives the ids of the topics that there are, by name; none where they cannot be known."""
@@ -68,6 +69,8 @@ class Member:
         """The id of the topic of which each partition is read, where it was known when that came."""
         self._there: list[str | None] | None = None
         """The ids of our topics when they were last looked at."""
+        self.leaving = False
+        """Whether what still comes is not to be begun with."""
         self.quiet = False
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
@@ -184,22 +187,39 @@ class Member:
         low, _ = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return "retention deleted them before a worker came to them" if low > first else None
 
-    def close(self) -> None:
-        """Leave the group. Partitions are revoked on the way.
+    def close(self, meanwhile: Callable[[], None]) -> None:
+        """Leave the group. Partitions are revoked on the way. ``meanwhile`` is called as long as it has to wait for its turn.
 
         The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
         leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
         with the connection: so a question that stands in the same line is asked first. And a consumer without partitions
         sends no such request when it is closed (librdkafka 2.16, cooperative): so it is unsubscribed first.
         """
-        with contextlib.suppress(KafkaException):
-            self.consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_SECONDS)
+        deadline = time.monotonic() + _ASK_SECONDS
+        while not self._has_its_turn():
+            if time.monotonic() > deadline:
+                self._log.warning("leaving the group without its answer", topics=list(self._topics), waited_s=_ASK_SECONDS)
+                break
+            meanwhile()
         with contextlib.suppress(KafkaException):
             self.consumer.unsubscribe()
         self.consumer.close()
 
+    def _has_its_turn(self) -> bool:
+        """Whether nothing of ours stands before what is asked now; or nobody can be asked."""
+        try:
+            self.consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_STEP)
+        except KafkaException as error:
+            refused: KafkaError = error.args[0]
+            return refused.code() != KafkaError._TIMED_OUT  # noqa: SLF001  # its public name
+        return True
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
+        if self.leaving:
+            consumer.incremental_assign(partitions)
+            consumer.pause(partitions)
+            return
         ids = self._ids()
         starts = place(consumer, partitions, self._own, ids)
         for partition in starts:
