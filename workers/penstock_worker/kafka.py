@@ -1,4 +1,4 @@
-"""Owns the properties that a worker's group consumers share: what may be tuned, and what the promises rest on."""
+"""Owns the properties that a worker's Kafka clients share: what may be tuned, and what the promises rest on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
 UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 """Errors in a record's place that say that it is damaged."""
+
+
+def admin_properties(settings: Settings) -> dict[str, Any]:
+    """librdkafka's properties for a client that asks about topics, again and again, whichever broker is away just then.
+
+    Such questions go to the broker that is known as the controller. Where that has just died, the client (2.16) would try to
+    connect to it all the time, on a core of its own, and would not hear of another one for five minutes.
+    """
+    tuning: dict[str, Any] = {"enable.sparse.connections": False, "topic.metadata.refresh.interval.ms": 1000}
+    return tuning | dict(settings.kafka.properties) | {"bootstrap.servers": settings.kafka.bootstrap_servers}
 
 
 def group_properties(

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import admin as kafka_admin
 
 from penstock_schemas.topics import PresentTopic, differences, wanted_topics
+from penstock_worker.kafka import admin_properties
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from penstock_schemas.settings import Settings
 
 _ADMIN: Final[Any] = kafka_admin  # its stubs do not export what it documents
@@ -101,8 +104,7 @@ class TopicWatch:
 
 
 def _admin(settings: Settings) -> Any:
-    properties = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0, **settings.kafka.properties}
-    return _ADMIN.AdminClient(properties)
+    return _ADMIN.AdminClient(admin_properties(settings) | {"log_level": 0})
 
 
 def _look(admin: Any, settings: Settings) -> _Look:
@@ -112,16 +114,24 @@ def _look(admin: Any, settings: Settings) -> _Look:
     there = [topic.name for topic in wanted if topic.name in known]
     missing = [topic.name for topic in wanted if topic.name not in known]
     described: dict[str, Any] = admin.describe_topics(TopicCollection(there), request_timeout=_TIMEOUT) if there else {}
-    ids: dict[str, str] = {name: str(answer.result(_TIMEOUT).topic_id) for name, answer in described.items()}
+    ids: dict[str, str] = {name: str(_answer(answer).topic_id) for name, answer in described.items()}
     if missing:
         return _Look(f"topics are missing: {', '.join(missing)}; make them with: penstock topics apply", ids)
     resources = [_ADMIN.ConfigResource(_ADMIN.ResourceType.TOPIC, name) for name in there]
     present: dict[str, PresentTopic] = {}
     for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT).items():
         partitions = metadata.topics[resource.name].partitions
-        config = {key: entry.value for key, entry in answer.result(_TIMEOUT).items()}
+        config = {key: entry.value for key, entry in _answer(answer).items()}
         present[resource.name] = PresentTopic(len(partitions), min(len(p.replicas) for p in partitions.values()), config)
     broken = [difference for difference in differences(wanted, present) if difference.breaks_contract]
     if broken:
         return _Look(f"{'; '.join(map(str, broken))}. Mend with: penstock topics apply", ids, breaks=True)
     return _Look("", ids)
+
+
+def _answer(asked: Future[Any]) -> Any:
+    """What Kafka said. Raises KafkaException where it says nothing: the client's own end of waiting may be late for that."""
+    try:
+        return asked.result(_TIMEOUT)
+    except TimeoutError as error:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error  # noqa: SLF001  # its public name

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock_worker.intake.damage import StepOver
+from penstock_worker.damage import StepOver
 
 
-def read_through(bad: range, end: int, *, names_base: bool, goes_on: bool) -> tuple[list[int], list[tuple[int, int]]]:
+def read_through(bad: range, end: int, *, names_base: bool) -> tuple[list[int], list[tuple[int, int]]]:
     """Read offsets 0 to ``end`` of a log whose batch ``bad`` is damaged; what was taken, and which ranges were lost.
 
-    ``names_base``: errors name the batch's first offset. ``goes_on``: the client passes the batch by itself.
+    ``names_base``: errors name the batch's first offset.
     """
     step, position = StepOver(), 0
     taken: list[int] = []
@@ -22,8 +22,7 @@ def read_through(bad: range, end: int, *, names_base: bool, goes_on: bool) -> tu
         reads += 1
         assert reads < 20 + 2 * end
         if position in bad:
-            target = step.failed("p", bad[0] if names_base else position, end)
-            position = target if target is not None else bad[-1] + 1 if goes_on else position
+            position = step.failed("p", bad[0] if names_base else position, end)
             continue
         target = step.read("p", position)
         if target is not None:
@@ -39,12 +38,12 @@ def read_through(bad: range, end: int, *, names_base: bool, goes_on: bool) -> tu
     return taken, lost
 
 
-@given(st.data(), st.booleans(), st.booleans())
-def test_nothing_that_can_be_read_is_lost(data: st.DataObject, names_base: bool, goes_on: bool) -> None:
+@given(st.data(), st.booleans())
+def test_nothing_that_can_be_read_is_lost(data: st.DataObject, names_base: bool) -> None:
     end = data.draw(st.integers(2, 400))
     first = data.draw(st.integers(0, end - 2))
     bad = range(first, data.draw(st.integers(first + 1, end - 1)))
-    taken, lost = read_through(bad, end, names_base=names_base, goes_on=goes_on)
+    taken, lost = read_through(bad, end, names_base=names_base)
     assert taken == [offset for offset in range(end) if offset not in bad]
     assert lost == [(bad[0], bad[-1])]
 
@@ -53,18 +52,27 @@ def test_nothing_that_can_be_read_is_lost(data: st.DataObject, names_base: bool,
 def test_an_error_that_passes_costs_nothing(errors: int) -> None:
     step = StepOver()
     for _ in range(errors):
-        assert step.failed("p", 7, 100) is None
+        assert step.failed("p", 7, 100) == 7
     assert step.read("p", 7) is None
     assert not step.lost("p", 3, 5), "a gap elsewhere is not damage"
+    assert step.passed("p", 7) is None
+    assert not step
+
+
+def test_what_was_passed_over_is_told_once() -> None:
+    step = StepOver()
+    assert [step.failed("p", 5, 40) for _ in range(4)] == [5, 5, 6, 8]
+    assert [step.read("p", 8), step.failed("p", 5, 40), step.read("p", 8)] == [7, 8, None]
+    assert step.passed("p", 8) == (5, 7)
+    assert step.passed("p", 9) is None
 
 
 def test_damage_to_the_very_end_ends_there() -> None:
     step = StepOver()
-    assert [step.failed("p", 5, 40) for _ in range(3)] == [None, None, 6]
-    target: int | None = 6
+    assert [step.failed("p", 5, 40) for _ in range(3)] == [5, 5, 6]
+    target = 6
     while target != 40:
         target = step.failed("p", 5, 40)
-        assert target is not None
         assert target <= 40
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from penstock_worker.intake.damage import StepOver
+from penstock_worker.damage import StepOver
 from penstock_worker.intake.placing import Start, place
 from penstock_worker.intake.takeover import State, write_metadata
 from penstock_worker.kafka import UNREADABLE

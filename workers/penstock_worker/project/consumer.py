@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_schemas.settings import Settings
+from penstock_worker.damage import StepOver
 from penstock_worker.kafka import UNREADABLE, group_properties
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
@@ -20,8 +21,6 @@ from penstock_worker.project.source import Bounds
 from penstock_worker.project.topic import OutcomesTopic
 
 _ASK_SECONDS: Final = 0.5
-_REPEATS: Final = 3
-"""So many errors at one offset, and what is there cannot be read."""
 _UNPLACED: Final = 0
 """Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
 meanwhile, and the answer would override the placement."""
@@ -36,7 +35,7 @@ class OutcomeConsumer:
         self._topic = settings.names.outcomes
         self._assigned: set[int] = set()
         self._troubled: set[int] = set()
-        self._unreadable: dict[int, tuple[int, int]] = {}  # partition: (offset, errors there)
+        self._damage = StepOver()
         self._told: dict[int | None, str] = {}  # the last error from each partition
         self.joined = False
         self._about = OutcomesTopic(settings)
@@ -69,6 +68,10 @@ class OutcomeConsumer:
         return troubled
 
     def start(self, partition: int, offset: int) -> None:
+        self._damage.forget(partition)
+        self._jump(partition, offset)
+
+    def _jump(self, partition: int, offset: int) -> None:
         # Not seek(): that fails for a partition that stopped at an offset which is not in the log.
         where = [TopicPartition(self._topic, partition, offset)]
         self._consumer.incremental_unassign(where)
@@ -102,10 +105,8 @@ class OutcomeConsumer:
         self._consumer.close()
 
     def _columns(self, messages: list[Message]) -> Records | None:
-        if [error for error in map(Message.error, messages) if error is not None]:
-            for message in messages:
-                self._heed(message)
-            messages = [message for message in messages if message.error() is None]
+        if self._damage or [error for error in map(Message.error, messages) if error is not None]:
+            messages = self._sound(messages)
             if not messages:
                 return None
         return Records(
@@ -116,31 +117,40 @@ class OutcomeConsumer:
             offsets=_offsets(messages),
         )
 
-    def _heed(self, message: Message) -> None:
-        """Deal with an error that came in a message's place."""
-        error, partition = message.error(), message.partition()
-        if error is None:
-            return
+    def _sound(self, messages: list[Message]) -> list[Message]:
+        """What of ``messages``, all of one partition, is a record; what cannot be read is stepped over."""
+        partition, sound = messages[0].partition() or 0, list[Message]()
+        for message in messages:
+            error, offset = message.error(), message.offset() or 0
+            target = self._damage.read(partition, offset) if error is None else self._heed(message, error)
+            if target is not None:
+                self._jump(partition, target)
+                break  # what follows is read again from there
+            if error is None:
+                self._say_lost(partition, self._damage.passed(partition, offset))
+                sound.append(message)
+        return sound
+
+    def _heed(self, message: Message, error: KafkaError) -> int | None:
+        """Deal with an error that came in a message's place. Returns where to read instead; None: there again."""
+        partition, offset = message.partition(), message.offset() or 0
         if error.fatal():
             raise KafkaException(error)
         if self._told.get(partition) != error.name():  # once, until another one comes from there
             self._told[partition] = error.name()
-            self._log.warning("fetch error", topic=self._topic, partition=partition, offset=message.offset(), error=error.str())
-        if partition not in self._assigned:
-            return
-        if error.code() in _NOT_IN_LOG:
+            self._log.warning("fetch error", topic=self._topic, partition=partition, offset=offset, error=error.str())
+        if partition in self._assigned and error.code() in _NOT_IN_LOG:
             self._troubled.add(partition)
-        elif error.code() in UNREADABLE:
-            self._count_unreadable(partition, message.offset() or 0)
+        elif partition in self._assigned and error.code() in UNREADABLE:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            return self._damage.failed(partition, offset, max(end, offset + 1))
+        return None
 
-    def _count_unreadable(self, partition: int, offset: int) -> None:
-        """A broken record would be fetched for ever: after a few repeats what follows it matters more."""
-        last, errors = self._unreadable.get(partition, (-1, 0))
-        errors = errors + 1 if last == offset else 1
-        self._unreadable[partition] = (offset, errors)
-        if errors >= _REPEATS:
-            self._log.error("a record cannot be read and is passed over", topic=self._topic, partition=partition, offset=offset)
-            self.start(partition, offset + 1)
+    def _say_lost(self, partition: int, lost: tuple[int, int] | None) -> None:
+        if lost is not None:
+            first, last = lost
+            event = "outcomes cannot be read, and are passed over: they are damaged in the log"
+            self._log.error(event, topic=self._topic, partition=partition, first=first, last=last)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True

@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition, admin
 
 from penstock_schemas.settings import Settings
+from penstock_worker.kafka import admin_properties
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.source import Bounds
 
@@ -31,9 +32,7 @@ class OutcomesTopic:
         self._embedded = settings.kafka.embedded
         untyped: Any = admin  # its futures have no types, and some of its names are not exported
         self._offset_spec = untyped.OffsetSpec
-        self._admin = untyped.AdminClient(
-            {**settings.kafka.properties, "bootstrap.servers": settings.kafka.bootstrap_servers, "logger": kafka_logger()}
-        )
+        self._admin = untyped.AdminClient(admin_properties(settings) | {"logger": kafka_logger()})
         self._look: Future[Any] | None = None
         self._look_due = 0.0
         self._told: str | None = None

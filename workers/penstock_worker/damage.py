@@ -2,6 +2,9 @@
 
 The same offset that fails a few times in a row will fail for ever (a damaged batch on disk). Where the next readable record
 is, nobody knows: so steps double until something is read, and then go back by halves, for what lies between may be readable.
+
+The client is always told where to go on. By itself it may not find back into the log: librdkafka 2.16 takes bytes in the
+middle of a damaged batch for the next one, goes on from the offset that it finds there, and then resets to the log's begin.
 """
 
 from __future__ import annotations
@@ -35,27 +38,27 @@ class StepOver:
     def __bool__(self) -> bool:
         return bool(self._damages)
 
-    def failed(self, partition: object, offset: int, end: int) -> int | None:
-        """Reading at ``offset`` failed. Returns where to read instead; None: there again, as the client does by itself.
+    def failed(self, partition: object, offset: int, end: int) -> int:
+        """Reading at ``offset`` failed. Returns where to read next: there again, or, after some tries, elsewhere.
 
         ``end`` is the offset after the log's last record: what comes there will be readable.
         """
         damage = self._damages.get(partition)
         if damage is None or offset < damage.first:
             self._damages[partition] = _Damage(offset, offset)
-            return None
+            return offset
         # The client names its batch's first offset, not the one that it was sent to.
         damage.bad = max(damage.bad, offset, damage.tried)
         damage.errors += 1
         if damage.good is None and damage.bad + damage.step >= end:
             damage.good = end
-        return _next(damage) if damage.errors >= _TRIES else None
+        return _next(damage) if damage.errors >= _TRIES else damage.first
 
     def read(self, partition: object, offset: int) -> int | None:
         """A record at ``offset`` was read. Returns where to read before that is taken; None: take it, nothing is missed."""
         damage = self._damages.get(partition)
         if damage is None or damage.errors < _TRIES:
-            return None  # the client went on by itself, if there was anything
+            return None
         if offset > damage.tried > damage.bad:
             damage.bad = offset - 1
         damage.good = offset if damage.good is None else min(damage.good, offset)
@@ -68,6 +71,11 @@ class StepOver:
             return False
         del self._damages[partition]
         return True
+
+    def passed(self, partition: object, offset: int) -> tuple[int, int] | None:
+        """What was lost before ``offset``, which is taken now: first and last; None where nothing was. It is then forgotten."""
+        damage = self._damages.pop(partition, None)
+        return None if damage is None or offset <= damage.first else (damage.first, offset - 1)
 
     def forget(self, partition: object) -> None:
         """It has come anew, or gone."""
