@@ -1,17 +1,42 @@
-"""Owns the properties that a worker's Kafka clients share: what may be tuned, and what the promises rest on."""
+"""Owns what a worker's Kafka clients share: properties, what may be tuned and what the promises rest on, and their end."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Consumer
+
     from penstock_schemas.settings import Settings
 
 UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 """Errors in a record's place that say that it is damaged."""
+
+_LEAVE_SECONDS: Final = 10.0
+"""How long what is assigned may take to be taken back."""
+
+
+def leave(consumer: Consumer, poll: Callable[[], object]) -> None:
+    """Leave the group and close ``consumer``; ``poll`` polls it for a moment. Its partitions are revoked on the way.
+
+    A consumer without partitions sends no request to leave when it is just closed (librdkafka 2.16, cooperative): so it is
+    unsubscribed first. And where partitions are revoked within its closing, it may be through with that before our callback
+    is, which then waits for ever: so they are revoked before.
+    """
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    with contextlib.suppress(KafkaException):
+        consumer.unsubscribe()
+    poll()
+    while consumer.assignment() and time.monotonic() < deadline:
+        poll()
+    consumer.close()
 
 
 def admin_properties(settings: Settings) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class FakeConsumer:
     topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
     joined: int = 0
+    left_at_close: int | None = None
+    """How many partitions it still had when it was closed; None before that."""
     retries: Any = None
     """The other member, for the retry topics, where this is that for jobs."""
     callbacks: dict[str, Callable[..., None]] = field(default_factory=dict[str, Callable[..., None]])
@@ -56,7 +58,10 @@ class FakeConsumer:
         self.joined += 1
 
     def unsubscribe(self) -> None:
-        self.assigned.clear()
+        self.waiting.append(lambda: self.revoke(*self.assigned) if self.assigned else None)
+
+    def close(self) -> None:
+        self.left_at_close = len(self.assigned)
 
     def consume(self, most: int, timeout: float) -> list[Any]:
         found: list[Any] = []
@@ -224,11 +229,39 @@ def test_a_poll_hands_out_what_is_there_and_tells_of_errors(
 ) -> None:
     intake, consumer = made
     assert intake.poll(0, 10) == ([], [])
-    broken = Record(error_=KafkaError(KafkaError._BAD_MSG), offset_=2)
-    consumer.waiting.extend([Record(offset_=1), broken, broken, Record(offset_=3), Record(offset_=4)])
+    refused = Record(error_=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), offset_=2)
+    consumer.waiting.extend([Record(offset_=1), refused, refused, Record(offset_=3), Record(offset_=4)])
     assert offsets(intake.poll(0, 4).jobs) == [1, 3]
     assert offsets(intake.poll(0, 1).jobs) == [4]
     assert capsys.readouterr().out.count("fetch error") == 1, "once, not once a try"
+
+
+def test_after_a_damaged_record_reading_goes_on_where_we_say(made: tuple[Intake, FakeConsumer]) -> None:
+    """By itself the client would go on from wherever the damage sends it."""
+    intake, consumer = made
+    consumer.assign(0)
+    broken, lost = Record(error_=KafkaError(KafkaError._BAD_MSG), offset_=2), KafkaError(KafkaError._AUTO_OFFSET_RESET)
+    consumer.waiting.extend([Record(offset_=1), broken, Record(error_=lost, offset_=10**18), Record(offset_=0)])
+    assert offsets(intake.poll(0, 4).jobs) == [1]
+    assert consumer.assigned == {0: 2}
+
+
+def test_partitions_are_given_up_before_the_client_is_closed(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    """librdkafka may be through with closing before a callback is that it waits for, and both wait for ever."""
+    intake, consumer = made
+    consumer.assign(0, 1)
+    intake.close()
+    assert (consumer.left_at_close, consumer.retries.left_at_close) == (0, 0)
+    assert owner.told[-1] == ("revoking", [("f.jobs", 0), ("f.jobs", 1)])
+
+
+def test_who_leaves_begins_with_nothing_new(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
+    intake, consumer = made
+    consumer.waiting.append(lambda: consumer.assign(0))
+    consumer.unreachable = True
+    intake.close()
+    assert consumer.paused == {0}
+    assert [what for what, _ in owner.told] == ["revoking"]
 
 
 @pytest.mark.parametrize("end", ["revoke", "lose"])

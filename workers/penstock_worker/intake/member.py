@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from penstock_worker.damage import StepOver
 from penstock_worker.intake.placing import Start, place
 from penstock_worker.intake.takeover import State, write_metadata
-from penstock_worker.kafka import UNREADABLE
+from penstock_worker.kafka import UNREADABLE, leave
 from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
@@ -192,8 +192,7 @@ class Member:
 
         The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
         leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
-        with the connection: so a question that stands in the same line is asked first. And a consumer without partitions
-        sends no such request when it is closed (librdkafka 2.16, cooperative): so it is unsubscribed first.
+        with the connection: so a question that stands in the same line is asked first.
         """
         deadline = time.monotonic() + _ASK_SECONDS
         while not self._has_its_turn():
@@ -201,9 +200,12 @@ class Member:
                 self._log.warning("leaving the group without its answer", topics=list(self._topics), waited_s=_ASK_SECONDS)
                 break
             meanwhile()
-        with contextlib.suppress(KafkaException):
-            self.consumer.unsubscribe()
-        self.consumer.close()
+
+        def poll() -> None:
+            meanwhile()
+            self.poll(_ASK_STEP, 1)
+
+        leave(self.consumer, poll)
 
     def _has_its_turn(self) -> bool:
         """Whether nothing of ours stands before what is asked now; or nobody can be asked."""
@@ -217,6 +219,8 @@ class Member:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True
         if self.leaving:
+            for one in partitions:
+                one.offset = 0  # while the client looks for where to begin, it cannot be closed: it hangs, or aborts
             consumer.incremental_assign(partitions)
             consumer.pause(partitions)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,13 +13,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock_schemas.settings import Settings
 from penstock_worker.damage import StepOver
-from penstock_worker.kafka import UNREADABLE, group_properties
+from penstock_worker.kafka import UNREADABLE, group_properties, leave
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
 from penstock_worker.project.topic import OutcomesTopic
 
 _ASK_SECONDS: Final = 0.5
+_LEAVE_STEP: Final = 0.1
 _UNPLACED: Final = 0
 """Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
 meanwhile, and the answer would override the placement."""
@@ -98,11 +98,7 @@ class OutcomeConsumer:
         return behind
 
     def close(self) -> None:
-        # One without partitions sends no request to leave when it is just closed (librdkafka 2.16, cooperative), and the group
-        # would wait for it until its session ends.
-        with contextlib.suppress(KafkaException):
-            self._consumer.unsubscribe()
-        self._consumer.close()
+        leave(self._consumer, lambda: self._consumer.poll(_LEAVE_STEP))
 
     def _columns(self, messages: list[Message]) -> Records | None:
         if self._damage or [error for error in map(Message.error, messages) if error is not None]:
