@@ -22,9 +22,9 @@ class _Damage:
 
     first: int
     bad: int
-    errors: int = 1
-    tried: int = -1
+    tried: int
     """Where reading was last sent to."""
+    errors: int = 1
     good: int | None = None
     step: int = 1
 
@@ -45,24 +45,35 @@ class StepOver:
         """
         damage = self._damages.get(partition)
         if damage is None or offset < damage.first:
-            self._damages[partition] = _Damage(offset, offset)
+            self._damages[partition] = _Damage(offset, offset, offset)
             return offset
         # The client names its batch's first offset, not the one that it was sent to.
         damage.bad = max(damage.bad, offset, damage.tried)
         damage.errors += 1
         if damage.good is None and damage.bad + damage.step >= end:
             damage.good = end
-        return _next(damage) if damage.errors >= _TRIES else damage.first
+        damage.tried = _next(damage) if damage.errors >= _TRIES else damage.first
+        return damage.tried
 
     def read(self, partition: object, offset: int) -> int | None:
         """A record at ``offset`` was read. Returns where to read before that is taken; None: take it, nothing is missed."""
         damage = self._damages.get(partition)
+        if damage is not None and offset < damage.first:
+            return damage.tried  # the client went astray
         if damage is None or damage.errors < _TRIES:
             return None
         if offset > damage.tried > damage.bad:
             damage.bad = offset - 1
         damage.good = offset if damage.good is None else min(damage.good, offset)
-        return _next(damage) if damage.good - damage.bad > 1 else None
+        if damage.good - damage.bad <= 1:
+            return None
+        damage.tried = _next(damage)
+        return damage.tried
+
+    def sent(self, partition: object) -> int | None:
+        """Where reading was last sent to; None where nothing is damaged."""
+        damage = self._damages.get(partition)
+        return None if damage is None else damage.tried
 
     def lost(self, partition: object, first: int, last: int) -> bool:
         """Whether the missing offsets ``first`` to ``last`` are damage; it is then forgotten."""
@@ -83,9 +94,7 @@ class StepOver:
 
 
 def _next(damage: _Damage) -> int:
-    if damage.good is None:
-        damage.tried = damage.bad + damage.step
-        damage.step *= 2
-    else:
-        damage.tried = damage.bad + max(1, (damage.good - damage.bad) // 2)
-    return damage.tried
+    if damage.good is not None:
+        return damage.bad + max(1, (damage.good - damage.bad) // 2)
+    damage.step *= 2
+    return damage.bad + damage.step // 2

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,9 +43,15 @@ def frozen(pid: int) -> Generator[None]:
     """A process that is there and does nothing: its connections stay open and are not answered."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        eventually(lambda: stands_still(pid), "all its threads have stopped")
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def stands_still(pid: int) -> bool:
+    """Whether the system has stopped all threads of a process: on a busy machine some still run a little after the signal."""
+    return all(status.read_text().rpartition(")")[2].split()[0] == "T" for status in Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 class Waiter:

@@ -76,6 +76,14 @@ def test_damage_to_the_very_end_ends_there() -> None:
         assert target <= 40
 
 
+def test_who_was_led_astray_is_sent_back() -> None:
+    step = StepOver()
+    assert [step.sent("p"), step.failed("p", 5, 40), step.sent("p")] == [None, 5, 5]
+    assert step.read("p", 0) == 5, "the client began again at the log's begin"
+    assert [step.failed("p", 5, 40) for _ in range(2)] == [5, 6]
+    assert (step.read("p", 4), step.sent("p")) == (6, 6)
+
+
 def test_partitions_do_not_mix() -> None:
     step = StepOver()
     for _ in range(3):

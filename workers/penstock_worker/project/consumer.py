@@ -136,6 +136,9 @@ class OutcomeConsumer:
             self._told[partition] = error.name()
             self._log.warning("fetch error", topic=self._topic, partition=partition, offset=offset, error=error.str())
         if partition in self._assigned and error.code() in _NOT_IN_LOG:
+            sent = self._damage.sent(partition)
+            if sent is not None and sent != offset:
+                return sent  # from before it was sent there, or the damage has led it astray
             self._troubled.add(partition)
         elif partition in self._assigned and error.code() in UNREADABLE:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
