@@ -61,13 +61,8 @@ class Health:
 
     def on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
         """The client's commit callback."""
-        if error is None:
-            self.committed()
-        elif error.code() != KafkaError._NO_OFFSET:
+        if error is not None and error.code() != KafkaError._NO_OFFSET:
             self.commit_refused(error.str())
-
-    def committed(self) -> None:
-        """A commit has succeeded."""
 
     def commit_refused(self, reason: str) -> None:
         """Note a failed commit, for the owner to commit again; and say so, now and then."""

@@ -161,7 +161,6 @@ class Member:
             answers = self.consumer.commit(offsets=offsets, asynchronous=False)
             refused = [answer.error for answer in answers if answer.error is not None]
             if not refused:
-                self._health.committed()
                 return True
             self._health.commit_refused(refused[0].str())
         except KafkaException as error:
