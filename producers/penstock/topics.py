@@ -69,6 +69,7 @@ class TopicManager:
                 config=configs[name],
             )
             for name, topic in there.items()
+            if name in configs
         }
 
     def differences(self) -> list[Difference]:
@@ -99,7 +100,8 @@ class TopicManager:
         """Delete the fleet's topics with all that is in them."""
         names = list(self.present(topic.name for topic in self.wanted()))
         if names:
-            self._wait("delete", self._admin.delete_topics(names, operation_timeout=self._timeout))
+            futures = self._admin.delete_topics(names, operation_timeout=self._timeout)
+            self._wait("delete", futures, allowed=KafkaError.UNKNOWN_TOPIC_OR_PART)  # someone else has
 
     def _mend(self, found: list[Difference]) -> None:
         wanted = {topic.name: topic for topic in self.wanted()}
@@ -116,7 +118,10 @@ class TopicManager:
             try:
                 entries: dict[str, Any] = future.result()
             except KafkaException as error:
-                raise TopicRefused(f"the settings of topic {resource.name} could not be read: {error}") from error
+                reason = error.args[0]
+                if isinstance(reason, KafkaError) and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue  # deleted since it was seen, or so new that not every broker knows of it
+                raise TopicRefused(f"the settings of topic {resource.name} could not be read: {reason}") from error
             found[resource.name] = {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
         return found
 

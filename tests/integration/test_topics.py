@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -55,6 +57,29 @@ def test_an_outcomes_topic_with_another_partition_count_is_never_changed(setting
         assert "topics.outcome_partitions = 2" in str(left[0])
     finally:
         manager.delete()
+
+
+def test_topics_that_are_deleted_while_they_are_read_are_missing(settings: SettingsFactory) -> None:
+    manager, reader = TopicManager(settings()), TopicManager(settings())
+    done = threading.Event()
+
+    def read() -> int:
+        looks = 0
+        while not done.is_set():
+            assert {one.key for one in reader.differences()} <= {"topic"}
+            looks += 1
+        return looks
+
+    with ThreadPoolExecutor(1) as pool:
+        looks = pool.submit(read)
+        try:
+            for _ in range(10):
+                eventually(lambda: manager.apply() == [], "the topics are made")
+                manager.delete()
+        finally:
+            done.set()
+            manager.delete()
+        assert looks.result() > 10
 
 
 def test_a_cluster_that_is_not_there_is_named(fleet_name: str) -> None:

@@ -41,17 +41,17 @@ class StepOver:
     def failed(self, partition: object, offset: int, end: int) -> int:
         """Reading at ``offset`` failed. Returns where to read next: there again, or, after some tries, elsewhere.
 
-        ``end`` is the offset after the log's last record: what comes there will be readable.
+        ``end`` is the offset after the log's last record, as far as known: what comes there will be readable.
         """
         damage = self._damages.get(partition)
         if damage is None or offset < damage.first:
             self._damages[partition] = _Damage(offset, offset, offset)
             return offset
-        # The client names its batch's first offset, not the one that it was sent to.
-        damage.bad = max(damage.bad, offset, damage.tried)
+        # The client names its batch's first offset, not the one that it was sent to; or one that is not in the log at all.
+        damage.bad = max(damage.bad, damage.tried, offset if offset < end else 0)
         damage.errors += 1
         if damage.good is None and damage.bad + damage.step >= end:
-            damage.good = end
+            damage.good = max(end, damage.bad + 1)
         damage.tried = _next(damage) if damage.errors >= _TRIES else damage.first
         return damage.tried
 

@@ -84,6 +84,12 @@ def test_who_was_led_astray_is_sent_back() -> None:
     assert (step.read("p", 4), step.sent("p")) == (6, 6)
 
 
+def test_an_error_that_names_an_offset_beyond_the_log_leads_nowhere() -> None:
+    step = StepOver()
+    assert [step.failed("p", 5, 40) for _ in range(3)] == [5, 5, 6]
+    assert [step.failed("p", 2**61, 40), step.failed("p", 2**61, 40)] == [8, 12]
+
+
 def test_partitions_do_not_mix() -> None:
     step = StepOver()
     for _ in range(3):

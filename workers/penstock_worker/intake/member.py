@@ -283,7 +283,7 @@ class Member:
                 self._health.tell(message)
                 if error.code() in UNREADABLE:
                     _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-                    target = self._damage.failed(partition, offset, max(end, offset + 1))
+                    target = self._damage.failed(partition, offset, end)
             if target is not None:
                 jumped.add(partition)
                 self._jump(partition, target)

@@ -142,7 +142,7 @@ class OutcomeConsumer:
             self._troubled.add(partition)
         elif partition in self._assigned and error.code() in UNREADABLE:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            return self._damage.failed(partition, offset, max(end, offset + 1))
+            return self._damage.failed(partition, offset, end)
         return None
 
     def _say_lost(self, partition: int, lost: tuple[int, int] | None) -> None:
