@@ -114,7 +114,7 @@ class Site:
     def finish(self) -> None:
         """Wait until what was to come back is back."""
         while self._starting:
-            self._starting.pop().result(_CALL * 4)
+            self._starting.pop().result(_CALL * 8)  # it may stand behind a start, and others
 
     def _to_link(self, fault: Fault, link: Link) -> None:
         match fault:

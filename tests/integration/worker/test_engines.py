@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -261,6 +262,17 @@ def test_an_engine_and_its_spare_do_not_outlive_a_parent_that_is_killed_not_even
         finally:
             parent.kill()
     eventually(lambda: not any(child.is_running() for child in children), "both have ended")
+
+
+def test_an_engine_that_finds_its_parent_gone_ends_without_a_word(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    engines = make(model={"batch_seconds": 0.5})
+    engines.add(jobs(1))
+    engines.until(lambda: engines.engine._running is not None, "the job runs")
+    with socket.socket(fileno=os.dup(engines.engine.pipe.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RD)  # it cannot say any more what came of the job
+    eventually(engines.engine._child.has_ended, "it has ended")
+    assert engines.engine._child.wait(0) == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def _pids(lines: IO[str]) -> str:

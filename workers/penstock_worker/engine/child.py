@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from penstock_worker.engine import wire
 from penstock_worker.engine.answers import Answers, stats
@@ -124,8 +124,11 @@ class Engine:
         self._send(wire.token(Kind.ANSWERS, slot, int(last)))
 
     def _send(self, token: bytes) -> None:
-        with self._sending:
-            self._pipe.send_bytes(token)
+        try:
+            with self._sending:
+                self._pipe.send_bytes(token)
+        except OSError:
+            _end()
 
     def _read(self) -> None:
         try:
@@ -141,7 +144,7 @@ class Engine:
                         self._stopping = True
                     self._changed.notify()
         except (EOFError, OSError):
-            os._exit(0)  # the parent is gone: what was in flight is another worker's now
+            _end()
         except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must notice
             sys.excepthook(
                 type(error), error, error.__traceback__
@@ -162,6 +165,11 @@ class Engine:
             if refused is not None:
                 self._refused.append(refused)
             self._changed.notify()
+
+
+def _end() -> NoReturn:
+    """The parent is gone: what was in flight is another worker's now."""
+    os._exit(0)
 
 
 def _cut(answer: Answer, limit: int) -> list[Answer]:

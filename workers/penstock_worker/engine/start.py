@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     for descriptor in (socket_fd, deliveries_fd, answers_fd):
         os.set_inheritable(descriptor, False)  # a process that a user's transform starts would keep them open
     parent = _Parent(Connection(socket_fd), goes=stage == "serving")
-    settings = Settings.model_validate_json(parent.pipe.recv_bytes())
+    settings = parent.settings()
     configure_logs(settings.worker, "engine")
     deliveries = Slots(deliveries_fd, sizes[0], sizes[1])
     answers = Slots(answers_fd, sizes[2], sizes[3])
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     parent.await_go()
     parent.stop_beating()
     models = {name: list(versions) for name, versions in catalog.models.items()}
-    parent.pipe.send_bytes(wire.token(Kind.READY, body=json.dumps(models).encode()))
+    parent.say_ready(models)
     engine.run()
 
 
@@ -99,27 +99,32 @@ class _Parent:
     def await_go(self) -> None:
         """Wait for :attr:`Kind.GO`, unless it has come; ends the process with the parent."""
         if not self._goes:
-            self._send_spare()
+            self._say(wire.token(Kind.SPARE))
         while not self._goes:
             self._hear()
 
-    def _send_spare(self) -> None:
+    def settings(self) -> Settings:
+        """The worker's, which come first."""
         try:
-            self._say(wire.token(Kind.SPARE))
-        except OSError:
+            return Settings.model_validate_json(self.pipe.recv_bytes())
+        except (EOFError, OSError):
             _end()
 
+    def say_ready(self, models: dict[str, list[str]]) -> None:
+        """These versions of these models are served from now on."""
+        self._say(wire.token(Kind.READY, body=json.dumps(models).encode()))
+
     def _say(self, token: bytes) -> None:
-        with self._sending:
-            self.pipe.send_bytes(token)
+        try:
+            with self._sending:
+                self.pipe.send_bytes(token)
+        except OSError:
+            _end()
 
     def _beat(self) -> None:
         """Loading may take minutes; a process that is stopped, or stuck, is told from one that is at it."""
         while not self._served.wait(_BEAT_EVERY):
-            try:
-                self._say(wire.token(Kind.ALIVE))
-            except OSError:
-                return
+            self._say(wire.token(Kind.ALIVE))
 
     def _hear(self) -> None:
         try:
