@@ -63,7 +63,7 @@ def own_kafka(tmp_path: Path) -> Iterator[KafkaFactory]:
     made: list[ApacheKafka] = []
 
     def make(**options: Any) -> ApacheKafka:
-        server = ApacheKafka(tmp_path / f"kafka-{len(made)}", **options)
+        server = ApacheKafka(tmp_path / f"kafka-{len(made)}", quick=True, **options)
         made.append(server)
         try:
             server.start()

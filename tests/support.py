@@ -47,7 +47,7 @@ def missing(reason: str) -> NoReturn:
 @contextmanager
 def running_kafka(folder: Path, **options: Any) -> Generator[ApacheKafka]:
     """A started Apache Kafka, for as long as this is open; ``folder`` goes with it."""
-    server = ApacheKafka(folder, **options)
+    server = ApacheKafka(folder, quick=True, **options)
     try:
         server.start()
     except LocalMissing as error:

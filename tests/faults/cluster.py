@@ -43,6 +43,7 @@ class Cluster:
                 port=port,
                 heap="384m",
                 cluster_id=cluster_id,
+                quick=True,
                 config=shared
                 | {"node.id": str(n), "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"},
             )

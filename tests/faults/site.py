@@ -56,7 +56,7 @@ class Site:
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ["CONTROLLER", "PLAINTEXT", *names]),
             "inter.broker.listener.name": "PLAINTEXT",
         }
-        self.kafka = ApacheKafka(kafka_folder or folder / "kafka", port=port, config=more)
+        self.kafka = ApacheKafka(kafka_folder or folder / "kafka", port=port, config=more, quick=True)
         self.redis = LocalRedis(folder / "redis")
         self._redis_folder = folder / "redis"
         self._redis_link: Link | None = None
