@@ -216,7 +216,9 @@ class Worker:
         """Enter what was fetched in the ledger, and let it wait for an engine."""
         if self._came and (fetched.jobs or fetched.retries):
             self._came = False
-            self._commit(wait=True)  # if this is the end of us, who comes next should know that we were here
+            # If this is the end of us, who comes next should know that we were here. Not waited for: the answer may stand
+            # behind our own join, which may wait for another member of ours, which only this thread serves.
+            self._commit(now=True)
         for delivery in self._taking.take(fetched):
             self._pool.add(delivery)
 
@@ -226,14 +228,13 @@ class Worker:
         if reason is not None:
             self._gap(partition, first, last, reason)
 
-    def _commit(self, *, wait: bool = False) -> None:
-        now = time.monotonic()
-        if wait or now >= self._commit_due:
-            self._commit_due = now + _COMMIT_EVERY
+    def _commit(self, *, now: bool = False) -> None:
+        if now or time.monotonic() >= self._commit_due:
+            self._commit_due = time.monotonic() + _COMMIT_EVERY
             if self._intake.health.commit_failed:
                 self._intake.health.commit_failed = False
                 self._ledger.recommit()
-            self._intake.commit(self._ledger.committable(), wait=wait)
+            self._intake.commit(self._ledger.committable())
 
     def _gap(self, partition: TopicPartition, first: int, last: int, reason: str) -> None:
         """Count, alarm and record a range that nobody has read; the position waits for the letter."""
