@@ -1,4 +1,4 @@
-"""Who leaves a group says so, also where it had nothing to do: the others do not wait until its session has ended."""
+"""Nobody waits for a member that could go on: neither for one that leaves, nor for one that commits in a rebalance."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support import eventually
 
 from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake
+from penstock_worker.intake.ledger import Mark
 from penstock_worker.intake.placing import Start
 from penstock_worker.project.consumer import OutcomeConsumer
 
@@ -103,6 +104,37 @@ def test_a_worker_leaves_in_the_middle_of_a_rebalance(
         leaver.close()
     assert not [line for line in said if line["event"].startswith("leaving the group without")]
     eventually(lambda: owners[1].held == held, "the other has it all")
+
+
+@pytest.mark.timeout(120)
+def test_a_commit_in_the_middle_of_a_rebalance_keeps_nobody_waiting(
+    settings: SettingsFactory, make_topics: MakeTopics, request: pytest.FixtureRequest
+) -> None:
+    """Kafka answers it after the member's own join, and that when the worker's other member has joined, too."""
+    chosen = settings(kafka={"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}})
+    make_topics(chosen)
+    owners = _Owner(), _Owner()
+    stayer, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
+    stayer.subscribe()
+    group = chosen.names.workers_group
+    eventually(lambda: (stayer.poll(0.01, 1), stayer.joined and members(chosen, group) == 2)[1], "it joined")
+    held = set(owners[0].held)
+    ended = threading.Event()
+    comer.subscribe()
+    background = threading.Thread(target=lambda: [comer.poll(0.01, 1) for _ in iter(ended.is_set, True)])
+    background.start()
+    request.addfinalizer(comer.close)
+    request.addfinalizer(background.join)
+    request.addfinalizer(ended.set)
+    (jobs,) = stayer._jobs.values()
+    eventually(lambda: not jobs.poll(0.01, 1) and owners[0].held != held, "the first member gave up its share")
+    time.sleep(0.5)  # it asks to join again
+    kept = next(place for place in owners[0].held if place[0] == chosen.names.jobs(""))
+    stayer.commit({kept: Mark(0, 0, 0)})
+    assert stayer.answer([kept]) is None
+    eventually(lambda: (stayer.poll(0.01, 1), stayer.answer([kept]) is not None)[1], "the commit is answered")
+    eventually(lambda: (stayer.poll(0.01, 1), owners[0].held | owners[1].held == held)[1], "all is shared out again")
+    stayer.close()
 
 
 @pytest.mark.timeout(120)

@@ -57,16 +57,19 @@ class Surroundings(Protocol):
         """Keep all other jobs from the engines, until :meth:`let_in`. False: these hold some still; to be asked again."""
         ...
 
-    def announce(self, partition: TopicPartition, end: int) -> bool:
-        """Commit, and wait for it, that what comes next, up to ``end`` (excluded), is run alone. False: it could not be."""
+    def announce(self, partition: TopicPartition, end: int) -> bool | None:
+        """Commit that what comes next, up to ``end`` (excluded), is run alone.
+
+        None: Kafka has not answered yet; to be asked again, with nothing else in between. False: it could not be.
+        """
         ...
 
     def run_alone(self, delivery: Delivery) -> None:
         """Give ``delivery`` to an engine."""
         ...
 
-    def withdraw(self, partition: TopicPartition) -> bool:
-        """Commit, and wait for it, that what was announced is settled. False: it could not be."""
+    def withdraw(self, partition: TopicPartition) -> bool | None:
+        """Commit that what was announced is settled. None and False as for :meth:`announce`."""
         ...
 
     def let_in(self) -> None:
@@ -219,8 +222,10 @@ class Caution:
             self._clearing = True
             if not self._surroundings.clear():
                 return
-            if not self._surroundings.announce(partition, end):
-                self._pass()
+            announced = self._surroundings.announce(partition, end)
+            if not announced:
+                if announced is False:
+                    self._pass()
                 return
             self._surroundings.run_alone(delivery)
         self._count(self._waiting.popleft(), -1)

@@ -18,7 +18,7 @@ from penstock_worker.engine.pool import Pool, WorkerFailedError
 from penstock_worker.engine.wire import Notice
 from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Fetched, Intake
-from penstock_worker.intake.ledger import Ledger, TopicPartition
+from penstock_worker.intake.ledger import Ledger, Mark, TopicPartition
 from penstock_worker.intake.taking import Limits, Taking
 from penstock_worker.settle.breaker import Breaker
 from penstock_worker.settle.outbox import Outbox
@@ -40,6 +40,8 @@ _FULL_WAIT: Final = 0.05
 _PAUSE_AFTER: Final = 0.5
 """Pausing throws away what is prefetched, so it is worth it only when the engines stay full this long."""
 _COMMIT_EVERY: Final = 0.25
+_INTRODUCTION: Final = 2.0
+"""So long, in seconds, the first jobs of partitions wait for Kafka to know who has them; it may be away."""
 _LONGEST_SILENCE: Final = 60.0
 
 
@@ -61,8 +63,8 @@ class Worker:
         self._intake = Intake(settings, self, self._clock, worker_id, lambda: topics.ids)
         settler = Settler(settings, self._publisher, self._breaker, metrics)
         self._pool = Pool(settings, devices, settler, metrics)
-        alone = Clearing(self._pool, self._ledger, self._intake)
-        self._caution = Caution(alone, settler, settings.worker.delivery_records, settings.worker.delivery_bytes)
+        self._clearing = Clearing(self._pool, self._ledger, self._intake)
+        self._caution = Caution(self._clearing, settler, settings.worker.delivery_records, settings.worker.delivery_bytes)
         limits = Limits(self._intake.topics, settings.worker.delivery_bytes, settings.retry.breaker_grace)
         self._taking = Taking(limits, self._ledger, self._caution, self._missing)
         self._summary = Summary(metrics, time.monotonic)
@@ -70,6 +72,9 @@ class Worker:
         self._commit_due = 0.0
         self._came = False
         """Whether partitions came of which nothing was taken yet."""
+        self._introduced: list[TopicPartition] = []
+        """Partitions of which Kafka may not know yet that they are ours: until it does, no engine is given anything."""
+        self._introduced_by = 0.0
         self._turned_at = time.monotonic()
         self._draining = False
         self._ends_at = math.inf
@@ -147,7 +152,7 @@ class Worker:
         deadline = min(time.monotonic() + self._settings.worker.revoke_grace, self._ends_at)
         while self._ledger.unsettled(mine) > dropped and time.monotonic() < deadline:
             self._turn(_BUSY_WAIT)
-        self._intake.commit(self._ledger.marks(partitions), wait=True, letting_go=True)
+        self._intake.commit(self._ledger.marks(partitions), last=True)
         for partition in partitions:
             self._ledger.revoke(partition)
 
@@ -172,7 +177,8 @@ class Worker:
             self._poll_full()
         if not self._pool.working and self._outbox.unconfirmed and not self._outbox.full:
             self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
-        self._turn(_FULL_WAIT if not room else _BUSY_WAIT if self._pool.busy else 0.0)
+        wait = _BUSY_WAIT if room or self._asking else _FULL_WAIT
+        self._turn(wait if not room or self._pool.busy else 0.0)
         if time.monotonic() >= self._commit_due:
             self._intake.heed_topics()
             for partition, offset in self._intake.reached(self._ledger.idle()).items():
@@ -186,12 +192,14 @@ class Worker:
             )
 
     def _poll_full(self) -> None:
-        """Polling never stops: when full for a while, pause what is assigned and poll on."""
+        """Polling never stops: when full for a while, pause what is assigned and poll on. Answers are polled for at once."""
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        elif now - self._full_since >= _PAUSE_AFTER:
+        full = now - self._full_since >= _PAUSE_AFTER
+        if full:
             self._intake.pause()
+        if full or self._asking:
             self._take(self._intake.poll(0, 1))
 
     def _turn(self, timeout: float) -> None:
@@ -202,6 +210,7 @@ class Worker:
         else:
             self._pool.notice = Notice(self._breaker.blocked(now), self._clock.ahead_ms())
             self._caution.turn()
+            self._pool.withheld = self._introducing(now)
             self._pool.turn(timeout)
             self._outbox.poll()
         if self._intake.needs_time:
@@ -214,13 +223,24 @@ class Worker:
 
     def _take(self, fetched: Fetched) -> None:
         """Enter what was fetched in the ledger, and let it wait for an engine."""
-        if self._came and (fetched.jobs or fetched.retries):
-            self._came = False
-            # If this is the end of us, who comes next should know that we were here. Not waited for: the answer may stand
-            # behind our own join, which may wait for another member of ours, which only this thread serves.
-            self._commit(now=True)
         for delivery in self._taking.take(fetched):
             self._pool.add(delivery)
+        if self._came and (fetched.jobs or fetched.retries):
+            # If these are the end of us, who comes next should know that we were here.
+            self._came = False
+            self._commit(now=True)
+            self._introduced, self._introduced_by = self._ledger.assigned(), time.monotonic() + _INTRODUCTION
+
+    @property
+    def _asking(self) -> bool:
+        """Whether Kafka's answer to a commit is waited for."""
+        return bool(self._introduced) or self._clearing.asking
+
+    def _introducing(self, now: float) -> bool:
+        """Whether Kafka has not answered yet to what says that partitions are ours."""
+        if self._introduced and (now >= self._introduced_by or self._intake.answer(self._introduced) is not None):
+            self._introduced.clear()
+        return bool(self._introduced)
 
     def _missing(self, partition: TopicPartition, first: int, last: int) -> None:
         """Offsets were passed over; those of transactions' marks held no record."""
@@ -263,9 +283,13 @@ class Worker:
 
     def _commit_last(self, deadline: float) -> None:
         """Commit all that is settled: what is refused because the group rebalances is taken after that."""
+        marks: Mapping[TopicPartition, Mark] = {}
+        taken: bool | None = False
         while True:
-            self._intake.health.commit_failed = False
-            self._intake.commit(self._ledger.marks(self._ledger.assigned()), wait=True, letting_go=True)
-            if not self._intake.health.commit_failed or time.monotonic() >= deadline:
+            if taken is False:
+                marks = self._ledger.marks(self._ledger.assigned())
+                self._intake.commit(marks, last=True)
+            taken = self._intake.answer(marks)
+            if taken or time.monotonic() >= deadline:
                 return
-            self._take(self._intake.poll(_IDLE_POLL, 1))
+            self._take(self._intake.poll(_BUSY_WAIT if taken is None else _IDLE_POLL, 1))

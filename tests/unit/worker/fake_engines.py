@@ -53,6 +53,10 @@ class FakeEngine:
     def hungry(self) -> bool:
         return self.has_room
 
+    @property
+    def alone(self) -> bool:
+        return any(isolation(self))
+
     def fits(self, delivery: Delivery, notice: Notice) -> bool:
         return delivery.bytes <= SIZE
 

@@ -17,6 +17,7 @@ from penstock_worker.intake.takeover import Left
 
 P, Q = ("f.jobs", 0), ("f.jobs", 1)
 REACH = 100
+SAID = {True: "{}", False: "{} in vain", None: "asked to {}"}
 
 
 @dataclass
@@ -28,8 +29,8 @@ class World:
     others_wait: bool = False
     clears: bool = True
     """Whether the engines hold nothing."""
-    commits: bool = True
-    """Whether Kafka takes commits."""
+    commits: bool | None = True
+    """Whether Kafka takes commits; None as long as it does not answer."""
     closed: bool = False
 
     def stands_at(self, partition: TopicPartition, offset: int) -> bool:
@@ -39,13 +40,13 @@ class World:
         self.closed = True
         return self.clears
 
-    def announce(self, partition: TopicPartition, end: int) -> bool:
+    def announce(self, partition: TopicPartition, end: int) -> bool | None:
         assert self.closed, "who is announced would be blamed for what runs beside it"
-        self.done.append(("announce" if self.commits else "announce in vain", end))
+        self.done.append((SAID[self.commits].format("announce"), end))
         return self.commits
 
-    def withdraw(self, partition: TopicPartition) -> bool:
-        self.done.append(("withdraw" if self.commits else "withdraw in vain", None))
+    def withdraw(self, partition: TopicPartition) -> bool | None:
+        self.done.append((SAID[self.commits].format("withdraw"), None))
         return self.commits
 
     def let_in(self) -> None:
@@ -214,6 +215,25 @@ def test_what_cannot_be_announced_lets_others_run(caution: Caution, world: World
     world.commits = True
     caution.turn()
     assert world.take() == [("announce", 8), ("run", 7)]
+
+
+def test_nothing_goes_on_before_kafka_has_answered(caution: Caution, world: World) -> None:
+    job = a_job(10)
+    caution.add([job, a_job(7, Q)])
+    world.commits = None
+    for _ in range(2):
+        caution.turn()
+        assert (world.take(), world.closed) == ([("asked to announce", 11)], True)
+    world.commits = True
+    caution.turn()
+    assert world.take() == [("announce", 11), ("run", 10)]
+    job.entry(0).settle()
+    world.commits = None
+    caution.turn()
+    assert (world.take(), world.closed) == ([("asked to withdraw", None)], True)
+    world.commits = True
+    caution.turn()
+    assert world.take() == [("withdraw", None), ("let in", None), ("announce", 8), ("run", 7)]
 
 
 def test_a_partition_that_goes_while_it_is_cleared_for_lets_others_in(caution: Caution, world: World) -> None:

@@ -43,7 +43,7 @@ class FakeConsumer:
     low: dict[int, int] = field(default_factory=dict[int, int])
     assigned: dict[int, int] = field(default_factory=dict[int, int])
     paused: set[int] = field(default_factory=set[int])
-    commits: list[tuple[dict[int, tuple[int, str]], bool]] = field(default_factory=list[Any])
+    commits: list[dict[int, tuple[int, str]]] = field(default_factory=list[Any])
     topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
     joined: int = 0
@@ -112,10 +112,15 @@ class FakeConsumer:
     def resume(self, partitions: list[TopicPartition]) -> None:
         self.paused -= {p.partition for p in partitions}
 
-    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> list[TopicPartition] | None:
+    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
+        assert asynchronous, "a commit that is waited for may stand behind a join that waits for who waits"
         self._ask()
-        self.commits.append(({p.partition: (p.offset, p.metadata or "") for p in offsets}, asynchronous))
-        return None if asynchronous else offsets
+        self.commits.append({p.partition: (p.offset, p.metadata or "") for p in offsets})
+
+    def answer(self, error: KafkaError | None = None, topic: str = "f.jobs") -> None:
+        """Answer the last commit."""
+        said = [TopicPartition(topic, number, *word) for number, word in self.commits[-1].items()]
+        self.properties["on_commit"](error, said)
 
     def _ask(self) -> None:
         if self.unreachable:
@@ -304,10 +309,10 @@ def test_a_topic_of_the_same_name_with_another_id_is_read_from_its_start(
     assert consumer.assigned == {0: 0, 1: 50, 2: 50}, "who did not say which topic it read is believed"
     assert owner.left[0] == Left()
     intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
-    assert consumer.commits[-1][0] == {0: (5, "open 0 9 two")}
+    assert consumer.commits[-1] == {0: (5, "open 0 9 two")}
     ids = {"f.jobs": "three"}
     intake.commit({("f.jobs", 0): Mark(6, 0, 9)})
-    assert consumer.commits[-1][0] == {0: (6, "open 0 9 two")}, "that is what was read"
+    assert consumer.commits[-1] == {0: (6, "open 0 9 two")}, "that is what was read"
 
 
 def test_a_member_joins_anew_where_its_topic_is_another_one(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
@@ -330,8 +335,8 @@ def test_a_member_joins_anew_where_its_topic_is_another_one(made: tuple[Intake, 
 def test_who_finds_its_own_last_word_has_not_died(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
     intake, consumer = made
     consumer.assign(0, 1)
-    intake.commit({("f.jobs", 0): Mark(5, 0, 6, alone=True), ("f.jobs", 1): Mark(5, 1, 6)}, wait=True)
-    assert consumer.commits[-1][0] == {0: (5, "alone 0 6"), 1: (5, "open 1 6")}
+    intake.commit({("f.jobs", 0): Mark(5, 0, 6, alone=True), ("f.jobs", 1): Mark(5, 1, 6)})
+    assert consumer.commits[-1] == {0: (5, "alone 0 6"), 1: (5, "open 1 6")}
     consumer.lose(0, 1)
     consumer.committed_, consumer.said = {0: 5, 1: 5}, {0: "alone 0 6", 1: "open 2 6"}
     consumer.assign(0, 1)
@@ -341,19 +346,74 @@ def test_who_finds_its_own_last_word_has_not_died(made: tuple[Intake, FakeConsum
 def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> None:
     intake, consumer = made
     intake.commit({})
-    assert intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
-    assert intake.commit({("f.jobs", 1): Mark(6, 2, 6)}, wait=True, letting_go=True)
-    assert consumer.commits == [({0: (5, "open 0 9")}, True), ({1: (6, "shut 2 6")}, False)]
+    intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
+    intake.commit({("f.jobs", 1): Mark(6, 2, 6)}, last=True)
+    assert consumer.commits == [{0: (5, "open 0 9")}, {1: (6, "shut 2 6")}]
+    consumer.answer()
     assert not intake.health.commit_failed
-    consumer.unreachable = True
-    assert not intake.commit({("f.jobs", 0): Mark(7, 0, 7)})
+    consumer.answer(KafkaError(KafkaError.UNKNOWN_MEMBER_ID))
     assert intake.health.commit_failed
     intake.health.commit_failed = False
-    consumer.properties["on_commit"](KafkaError(KafkaError._NO_OFFSET), [])
-    consumer.properties["on_commit"](None, [])
-    assert not intake.health.commit_failed
-    consumer.properties["on_commit"](KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [])
+    consumer.unreachable = True
+    intake.commit({("f.jobs", 0): Mark(7, 0, 7)})
     assert intake.health.commit_failed
+    assert intake.answer(P0) is False
+
+
+P0, P1 = [("f.jobs", 0)], [("f.jobs", 1)]
+
+
+def test_what_became_of_a_commit_is_known_once_it_is_answered(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.assign(0, 1)
+    consumer.retries.assign(0)
+    assert (intake.answer([]), intake.answer(P0)) == (True, False), "nothing was committed yet"
+    intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
+    assert intake.answer(P0) is None
+    intake.commit({("f.jobs", 0): Mark(6, 0, 9), ("f.jobs", 1): Mark(1, 0, 9)})
+    consumer.properties["on_commit"](None, [TopicPartition("f.jobs", 0, 5, "open 0 9")])
+    assert intake.answer(P0) is None, "that was the one before"
+    consumer.answer()
+    assert intake.answer(P0 + P1) is True
+    intake.commit({("f.retry.10s", 0): Mark(3, 0, 9)})
+    assert intake.answer([*P0, ("f.retry.10s", 0)]) is None
+    consumer.retries.answer(KafkaError(KafkaError.REBALANCE_IN_PROGRESS), "f.retry.10s")
+    assert intake.answer([*P0, ("f.retry.10s", 0)]) is False
+
+
+def test_a_partition_may_be_refused_alone(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    intake.commit({("f.jobs", 0): Mark(6, 0, 9), ("f.jobs", 1): Mark(1, 0, 9)})
+    refused = SimpleNamespace(
+        topic="f.jobs",
+        partition=0,
+        offset=6,
+        metadata="open 0 9",
+        error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART),
+    )
+    consumer.properties["on_commit"](None, [refused, TopicPartition("f.jobs", 1, 1, "open 0 9")])
+    assert (intake.answer(P0), intake.answer(P1)) == (False, True)
+    assert intake.health.commit_failed
+
+
+def test_what_kafka_has_is_not_committed_again_before_it_is_let_go_of(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.assign(0, 1)
+    marks = {("f.jobs", 0): Mark(5, 0, 9), ("f.jobs", 1): Mark(7, 0, 9)}
+    intake.commit(marks, last=True)
+    intake.commit(marks, last=True)
+    consumer.answer(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+    intake.commit(marks, last=True)
+    assert len(consumer.commits) == 3, "neither what is not answered nor what was refused is there"
+    consumer.answer()
+    intake.commit(marks | {("f.jobs", 0): Mark(6, 0, 9)}, last=True)
+    assert consumer.commits[3:] == [{0: (6, "shut 0 9")}]
+    consumer.answer()
+    consumer.lose(0)
+    consumer.assign(0)
+    assert intake.answer(P0) is False
+    intake.commit({("f.jobs", 0): Mark(6, 0, 9)}, last=True)
+    assert consumer.commits[4:] == [{0: (6, "shut 0 9")}], "another owner may have said something else since"
 
 
 def test_lag_is_what_stands_behind_the_positions(made: tuple[Intake, FakeConsumer]) -> None:
@@ -417,4 +477,4 @@ def test_a_poll_asks_every_topic_and_commits_go_to_who_reads_them(made: tuple[In
     assert offsets(intake.poll(0, 10).jobs) == [1]
     assert not consumer.retries.waiting
     intake.commit({("f.jobs", 0): Mark(2, 0, 2), ("f.retry.10s", 0): Mark(8, 0, 8)})
-    assert (consumer.commits, consumer.retries.commits) == ([({0: (2, "open 0 2")}, True)], [({0: (8, "open 0 8")}, True)])
+    assert (consumer.commits, consumer.retries.commits) == ([{0: (2, "open 0 2")}], [{0: (8, "open 0 8")}])

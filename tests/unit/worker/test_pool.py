@@ -335,3 +335,19 @@ def test_what_was_announced_of_a_partition_that_has_gone_is_isolated_still(make:
     pool.turn(0)
     pool.turn(0)
     assert (held(engine), isolation(engine)) == ([[1, 2]], [SOLO])
+
+
+def test_what_is_withheld_waits_and_answers_are_taken_all_the_same(make: Make) -> None:
+    pool, engines, settled = make()
+    pool.add(jobs(0))
+    pool.turn(0)
+    pool.withheld = True
+    assert not pool.hungry
+    pool.add(jobs(1))
+    engines[0].answer(1, 0)
+    pool.turn(0)
+    assert (held(engines[0]), settled.done) == ([], [0])
+    assert pool.busy
+    pool.withheld = False
+    pool.turn(0)
+    assert held(engines[0]) == [[1]]

@@ -42,10 +42,10 @@ def test_what_is_run_alone_is_said_in_every_commit_until_it_is_settled() -> None
     entry = ledger.open(P, 10, 10, 1)
     ledger.open(P, 11, 15, 5)
     assert [ledger.stands_at(P, offset) for offset in (9, 10, 11)] == [False, True, False]
-    assert ledger.announcement(P, 11) == Mark(10, 2, 11, alone=True)
-    ledger.announced(P, 11, committed=False)
+    assert ledger.announce(P, 11) == Mark(10, 2, 11, alone=True)
+    ledger.retract(P)
     assert ledger.committable() == {P: Mark(10, 2, 16)}, "the broker may have it all the same, so it is overwritten"
-    ledger.announced(P, 11, committed=True)
+    ledger.announce(P, 11)
     assert ledger.committable() == {}
     ledger.recommit()
     assert ledger.committable() == {P: Mark(10, 2, 11, alone=True)}
@@ -57,6 +57,9 @@ def test_what_an_owner_was_told_it_says_itself_until_there_is_progress() -> None
     ledger = Ledger()
     ledger.assign(P, 10, takeovers=1, alone_until=11)
     assert ledger.committable() == {P: Mark(10, 1, 11, alone=True)}
+    ledger.announce(P, 12)
+    ledger.retract(P)
+    assert ledger.committable() == {P: Mark(10, 1, 11, alone=True)}
 
 
 def test_a_start_that_could_not_be_asked_for_is_where_reading_began() -> None:
@@ -64,5 +67,5 @@ def test_a_start_that_could_not_be_asked_for_is_where_reading_began() -> None:
     ledger.assign(P)
     ledger.open(P, 40, 40, 1)
     assert ledger.stands_at(P, 40)
-    assert ledger.announcement(P, 41) == Mark(40, 0, 41, alone=True)
+    assert ledger.announce(P, 41) == Mark(40, 0, 41, alone=True)
     assert not ledger.stands_at(("f.jobs", 7), 40), "it is not here"

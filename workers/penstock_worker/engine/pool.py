@@ -17,7 +17,6 @@ from penstock_worker.engine.process import EngineProcess, Ready
 from penstock_worker.engine.suspects import judge
 from penstock_worker.engine.watch import private_bytes
 from penstock_worker.engine.wire import Notice
-from penstock_worker.intake.delivery import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,6 +84,8 @@ class Pool:
         self._sequence = 0
         self.notice = Notice()
         """What engines are told with the next deliveries."""
+        self.withheld = False
+        """Whether nothing is handed out for now."""
         if settings.worker.engine_memory is not None and private_bytes(os.getpid()) is None:
             self._log.warning("this system does not tell what a process holds: worker.engine_memory is not enforced")
 
@@ -96,10 +97,10 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Whether more should be taken in: nothing waits, and some engine will soon have too little to do."""
-        if self._closed or self._backlog.normal:
+        if self._closed or self.withheld or self._backlog.normal:
             return False
         reserved = self._next_to_isolate()
-        return any(engine.hungry and engine is not reserved and not _is_alone(engine) for engine in self._engines)
+        return any(engine.hungry and engine is not reserved and not engine.alone for engine in self._engines)
 
     @property
     def busy(self) -> bool:
@@ -133,7 +134,7 @@ class Pool:
         To be called until it is: what waited the last time has its turn first, and so has what is isolated already.
         """
         if not self._closed:
-            self._closed = not (self._let_in and self.others_wait) and not any(map(_is_alone, self._engines))
+            self._closed = not (self._let_in and self.others_wait) and not any(engine.alone for engine in self._engines)
         return self._closed and not self.working
 
     def let_in(self) -> None:
@@ -158,15 +159,15 @@ class Pool:
 
     def _feed(self) -> None:
         """Send what waits to the engine with the least to do, as long as one has room."""
+        if self.withheld:
+            return
         if self._closed:
             self._feed_announced()
             return
         self._backlog.calm()
         reserved = self._feed_isolated()
         while self._backlog.normal:
-            with_room = [
-                engine for engine in self._engines if engine.has_room and engine is not reserved and not _is_alone(engine)
-            ]
+            with_room = [engine for engine in self._engines if engine.has_room and engine is not reserved and not engine.alone]
             if not with_room:
                 return
             engine = min(with_room, key=lambda candidate: candidate.records)
@@ -194,7 +195,7 @@ class Pool:
         if not self._backlog.isolated:
             return None
         passed_over = self._owing if self._backlog.normal else set[EngineProcess]()
-        free = [engine for engine in self._engines if engine.ready and not _is_alone(engine) and engine not in passed_over]
+        free = [engine for engine in self._engines if engine.ready and not engine.alone and engine not in passed_over]
         return min(free, key=lambda candidate: candidate.records, default=None)
 
     def _send(self, engine: EngineProcess, delivery: Delivery) -> bool:
@@ -292,8 +293,3 @@ class Pool:
             if engine.waiting is not None:
                 reason = engine.waiting
                 self._log.warning("a declared model is not there yet; its jobs wait", device=engine.device, reason=reason)
-
-
-def _is_alone(engine: EngineProcess) -> bool:
-    """Whether what ``engine`` holds is isolated."""
-    return any(delivery.isolation != Isolation.NONE for delivery in engine.in_flight.values())

@@ -13,6 +13,7 @@ from penstock_worker.engine.slots import Slots
 from penstock_worker.engine.spare import Spare
 from penstock_worker.engine.watch import Watch
 from penstock_worker.engine.wire import Answer, Kind, Notice, Running, Stats
+from penstock_worker.intake.delivery import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,11 @@ class EngineProcess:
         worker = self._settings.worker
         half = worker.window / 2
         return self.has_room and self.records < half * worker.delivery_records and self.bytes < half * worker.delivery_bytes
+
+    @property
+    def alone(self) -> bool:
+        """Whether what it holds is isolated."""
+        return any(delivery.isolation != Isolation.NONE for delivery in self.in_flight.values())
 
     def fits(self, delivery: Delivery, notice: Notice) -> bool:
         """Whether ``delivery`` fits a slot at all, together with ``notice``."""

@@ -108,17 +108,18 @@ class Intake:
         for member, mine in self._by_member(partitions).items():
             member.release(mine)
 
-    def commit(self, marks: Mapping[TopicPartition, Mark], *, wait: bool = False, letting_go: bool = False) -> bool:
+    def commit(self, marks: Mapping[TopicPartition, Mark], *, last: bool = False) -> None:
         """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
 
-        ``wait``: until the broker has answered. ``letting_go``: these are the last before another owner has them. Returns
-        False where it is known to have failed.
+        ``last``: before another owner has the partitions. Nothing waits for the answer; polls bring it.
         """
-        done = [
-            member.commit({partition: marks[partition] for partition in mine}, wait=wait, letting_go=letting_go)
-            for member, mine in self._by_member(marks).items()
-        ]
-        return all(done)
+        for member, mine in self._by_member(marks).items():
+            member.commit({partition: marks[partition] for partition in mine}, last=last)
+
+    def answer(self, partitions: Iterable[TopicPartition]) -> bool | None:
+        """Whether Kafka has taken the last commits of all ``partitions``; None as long as polls have not told of each."""
+        answers = {self._of(partition).answer(partition) for partition in partitions}
+        return None if None in answers else False not in answers
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> int:
         """Records behind ``positions`` in the log, as far as fetching has told."""

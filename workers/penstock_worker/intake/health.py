@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message, TopicPartition
+    from confluent_kafka import Message
 
 _LOOK_EVERY: Final = 3.0
 _COMPLAIN_EVERY: Final = 60.0
@@ -58,11 +58,6 @@ class Health:
         self.down = False
         self._complained = None
         self._log.info("Kafka can be reached again")
-
-    def on_commit(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
-        """The client's commit callback."""
-        if error is not None and error.code() != KafkaError._NO_OFFSET:
-            self.commit_refused(error.str())
 
     def commit_refused(self, reason: str) -> None:
         """Note a failed commit, for the owner to commit again; and say so, now and then."""

@@ -56,12 +56,14 @@ class _Partition:
     """How many owners in a row have ended at :attr:`position` without a word; 0 once it has moved."""
     alone_until: int | None = None
     """Up to which offset, excluded, records are run with nothing beside them; None once the position has moved."""
+    inherited: int | None = None
+    """What the last owner has left of that, while this one has announced nothing."""
 
     def advance(self) -> None:
         """Move the position past what is settled without a hole."""
         entries = self.entries
         if entries and entries[0].unsettled <= 0:
-            self.takeovers, self.alone_until = 0, None
+            self.takeovers, self.alone_until, self.inherited = 0, None, None
             while entries and entries[0].unsettled <= 0:
                 self.position = entries.popleft().next_offset
 
@@ -85,8 +87,9 @@ class Ledger:
         Its first position is handed out for committing, too: the next owner should read there that this one was here, and
         still what it was told itself (``alone_until``), until there is progress.
         """
-        held = _Partition(expected=expected, position=expected, takeovers=takeovers, alone_until=alone_until)
-        self._partitions[partition] = held
+        self._partitions[partition] = _Partition(
+            expected=expected, position=expected, takeovers=takeovers, alone_until=alone_until, inherited=alone_until
+        )
 
     def stands_at(self, partition: TopicPartition, offset: int) -> bool:
         """Whether all of ``partition`` before ``offset`` is settled, and nothing else."""
@@ -96,18 +99,18 @@ class Ledger:
         held.advance()
         return held.position == offset
 
-    def announcement(self, partition: TopicPartition, end: int) -> Mark:
-        """What to commit before records from where ``partition`` stands to ``end`` (excluded) are run alone."""
+    def announce(self, partition: TopicPartition, end: int) -> Mark:
+        """What to commit before records from where ``partition`` stands to ``end`` (excluded) are run alone, and until then."""
         held = self._partitions[partition]
         assert held.position is not None, "asked of a partition that stands nowhere"
-        return Mark(held.position, held.takeovers, end, alone=True)
+        held.told, held.alone_until = held.position, end
+        return held.mark(held.position)
 
-    def announced(self, partition: TopicPartition, end: int, *, committed: bool) -> None:
-        """That was committed, and is whenever it must be again; or perhaps it was not, and is to be overwritten."""
-        held = self._partitions[partition]
-        held.told = held.position if committed else None
-        if committed:
-            held.alone_until = end
+    def retract(self, partition: TopicPartition) -> None:
+        """They are not, as that could not be committed; or perhaps it was, and is to be overwritten."""
+        held = self._partitions.get(partition)
+        if held is not None:
+            held.told, held.alone_until = None, held.inherited
 
     def revoke(self, partition: TopicPartition) -> None:
         """End the epoch: nothing of ``partition`` is committed any more."""

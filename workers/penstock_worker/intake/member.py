@@ -11,8 +11,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_worker.damage import StepOver
+from penstock_worker.intake.commits import Commits
 from penstock_worker.intake.placing import Start, place
-from penstock_worker.intake.takeover import State, write_metadata
 from penstock_worker.kafka import UNREADABLE, leave
 from penstock_worker.logs import kafka_logger
 
@@ -56,9 +56,8 @@ class Member:
         self._health = health
         self._log = structlog.get_logger("penstock.intake")
         self._damage = StepOver()
+        self._commits = Commits(health)
         self._held: set[Place] = set()
-        self._own: dict[Place, tuple[int, str]] = {}
-        """The last commit of ours of each partition, offset and metadata."""
         self._jumped: set[Place] = set()
         """Of these nothing was polled since they were sent elsewhere: how far they were read before means nothing."""
         self._paused = False
@@ -75,7 +74,7 @@ class Member:
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
         """Whether the group has answered at least once, with partitions or without."""
-        callbacks = {"error_cb": health.on_error, "on_commit": health.on_commit, "logger": kafka_logger()}
+        callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
         self.consumer = Consumer(dict(properties) | callbacks)
 
     def subscribe(self, topics: Sequence[str]) -> None:
@@ -90,7 +89,7 @@ class Member:
         if self._there is not None and there != self._there:
             self._log.warning("a topic was made or deleted; joining the group anew", topics=list(self._topics))
             # What is read and committed of it means nothing to the new one: so no last commit, as for lost partitions.
-            self._owner.lost(self._going(self.consumer.assignment()))
+            self._let_go(self.consumer.assignment(), self._owner.lost)
             self.consumer.unsubscribe()
             self.subscribe(self._topics)
         self._there = there
@@ -141,31 +140,16 @@ class Member:
             with contextlib.suppress(KafkaException):  # one that has gone meanwhile
                 self.consumer.resume([TopicPartition(*partition) for partition in freed])
 
-    def commit(self, marks: Mapping[Place, Mark], *, wait: bool = False, letting_go: bool = False) -> bool:
+    def commit(self, marks: Mapping[Place, Mark], *, last: bool = False) -> None:
         """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
 
-        ``wait``: until the broker has answered. ``letting_go``: these are the last before another owner has them. Returns
-        False where it is known to have failed.
+        ``last``: before another owner has the partitions.
         """
-        if not marks:
-            return True
-        offsets: list[TopicPartition] = []
-        for partition, mark in marks.items():
-            state: State = "shut" if letting_go else "alone" if mark.alone else "open"
-            self._own[partition] = mark.offset, write_metadata(state, mark.takeovers, mark.taken, self._read.get(partition, ""))
-            offsets.append(TopicPartition(*partition, *self._own[partition]))
-        try:
-            if not wait:
-                self.consumer.commit(offsets=offsets, asynchronous=True)
-                return True
-            answers = self.consumer.commit(offsets=offsets, asynchronous=False)
-            refused = [answer.error for answer in answers if answer.error is not None]
-            if not refused:
-                return True
-            self._health.commit_refused(refused[0].str())
-        except KafkaException as error:
-            self._health.commit_refused(str(error))
-        return False
+        self._commits.commit(self.consumer, marks, self._read, last=last)
+
+    def answer(self, partition: Place) -> bool | None:
+        """Whether Kafka has taken the last commit of ``partition``, as far as polling has told; None: no answer yet."""
+        return self._commits.answer(partition)
 
     def lag(self, partition: Place, position: int) -> int:
         """Records behind ``position`` in the log, as far as fetching has told."""
@@ -224,7 +208,7 @@ class Member:
             consumer.pause(partitions)
             return
         ids = self._ids()
-        starts = place(consumer, partitions, self._own, ids)
+        starts = place(consumer, partitions, self._commits.own, ids)
         for partition in starts:
             self._forget(partition)
             self._read[partition] = ids.get(partition[0], "")
@@ -237,21 +221,22 @@ class Member:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.info("partitions revoked", partitions=_names(partitions))
-        self._owner.revoking(self._going(partitions))
+        self._let_go(partitions, self._owner.revoking)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
-        self._owner.lost(self._going(partitions))
+        self._let_go(partitions, self._owner.lost)
         consumer.incremental_unassign(partitions)
 
-    def _going(self, partitions: list[TopicPartition]) -> list[Place]:
-        """Note that these go; what of them was polled already is not to be taken any more."""
+    def _let_go(self, partitions: list[TopicPartition], tell: Callable[[list[Place]], None]) -> None:
+        """These go, which the owner is told; what of them was polled already is not to be taken any more."""
         going = [(p.topic, p.partition) for p in partitions]
         self._gone.update(going)
         for partition in going:
             self._forget(partition)
-        return going
+        tell(going)
+        self._commits.forget(going)
 
     def _forget(self, partition: Place) -> None:
         self._held.discard(partition)
