@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock_schemas.settings import Settings
 
 BACKENDS: Final = Path(__file__).parents[1] / "backends"
+ROOT: Final = Path(__file__).parents[2]
 STEPS: Final = Path(__file__).parent / "steps"
 """On the path of a member that is to die at a step: Python imports its sitecustomize.py before anything else."""
 _MARK: Final = "FAULTS_FLEET"
@@ -150,7 +151,7 @@ class Fleet:
         self._folder = folder
         self._site = site
         mutant = mutant or os.environ.get("FAULTS_MUTANT")
-        self._paths = [BACKENDS] if not mutant else [mutant, BACKENDS]
+        self._paths = [*([mutant] if mutant else []), BACKENDS, ROOT]
         self._guard = Guard()
         self._mark = secrets.token_hex(8)
         self.deaths = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from tests.backends.numpy_models import write_model
 from tests.faults.checker import Verdict
+from tests.faults.harness import ROOT
 from tests.faults.jobs import ATTEMPTS, MODEL, Job
 from tests.faults.life import PATIENCE, Life
 from tests.faults.trials import Trial, commit, record
@@ -32,6 +35,7 @@ ROUNDS: Final = 10 if SOAK else 1
 _IN_TURN: Final = ("bombs", "cluster", "damage", "full disk", "logs", "rough jobs", "random kills", "takeover", "topics")
 _TURN: Final = Random(SEED).choice(_IN_TURN)
 _ALL: Final = SOAK or os.environ.get("FAULTS_ALL") == "1"
+TENSORFLOW: Final = "tests.backends.tensorflow_double"
 SESSION: Final = 3.0
 """How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
 QUIET_WITHIN: Final = 1.5 * PATIENCE
@@ -44,30 +48,32 @@ def in_turn(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not _ALL and name != _TURN, reason=why)
 
 
-def options(folder: Path, **kafka: Any) -> dict[str, Any]:
+def options(folder: Path, *, tensorflow: bool = False, **kafka: Any) -> dict[str, Any]:
     """Settings under which much is in flight at any moment: small deliveries, small batches, a model that takes its time.
 
-    ``kafka``: further ones of that section.
+    ``tensorflow``: with its engines, not those of numpy. ``kafka``: further settings of that section.
 
     Retries come soon, so that a short life holds many; and no model rests because all that is left of a life are jobs that
     fail.
     """
     marks = folder / "marks"
     marks.mkdir(exist_ok=True)
-    path = write_model(folder / "model", batch_seconds=0.04, marks=marks)
-    model = {"path": str(path), "max_batch_rows": 16, "timeout": 4.0}
+    model: dict[str, Any] = {"path": str(folder / "model"), "max_batch_rows": 16, "timeout": 4.0}
+    worker: dict[str, Any] = {"devices": "cpu", "window": 2, "delivery_records": 96, "revoke_grace": 2.0}
+    if tensorflow:
+        save = [sys.executable, "-m", TENSORFLOW, str(folder / "model" / "1")]
+        subprocess.run(save, check=True, capture_output=True, cwd=ROOT)
+        model["transform"] = f"{TENSORFLOW}:Misbehaving"
+        model["timeout"] = 8.0
+        worker["engine_memory"] = 1500 * MIB
+    else:
+        write_model(folder / "model", batch_seconds=0.04, marks=marks)
+        worker |= {"backend": "numpy_models", "engine_memory": 250 * MIB}
     return {
         "kafka": {"session_timeout": SESSION} | kafka,
         "topics": {"job_partitions": 6, "outcome_partitions": 4},
         "retry": {"tiers": ["1s", "2s"], "attempts": ATTEMPTS, "model_grace": 2.5, "breaker_failures": 10**6},
-        "worker": {
-            "backend": "numpy_models",
-            "devices": "cpu",
-            "window": 2,
-            "delivery_records": 96,
-            "revoke_grace": 2.0,
-            "engine_memory": 250 * MIB,
-        },
+        "worker": worker,
         "models": {MODEL: model},
     }
 

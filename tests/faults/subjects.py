@@ -29,11 +29,12 @@ WORKER_STEPS: Final[Mapping[str, int]] = {
 within seconds."""
 PROJECTOR_STEPS: Final[Mapping[str, int]] = {"outcome-read": 400, "before-apply": 20, "applied": 20}
 ROUGH: Final[Mapping[Kind, str]] = {
-    Kind.CRASHES: "row that crashes its engine",
-    Kind.HANGS: "row that hangs its engine",
-    Kind.EATS: "row that eats its engine's memory",
-    Kind.FLAKY: "row that crashes its engine once",
+    Kind.CRASHES: "row that crashes its TensorFlow engine",
+    Kind.HANGS: "row that hangs its TensorFlow engine",
+    Kind.EATS: "row that eats its TensorFlow engine's memory",
+    Kind.FLAKY: "row that crashes its TensorFlow engine once",
 }
+ENGINE_KILLED: Final = "TensorFlow engine killed, and its spare"
 WHOLE_WORKER: Final = "row that takes its whole worker with it"
 TAKEOVER: Final = "one of three workers killed, default session"
 LAST_OUTCOME: Final = f"{TAKEOVER}: last outcome"
@@ -84,7 +85,7 @@ SUBJECTS: Final = (
     Subject("test_kafka_faults.py", KAFKA, 45),
     Subject("test_cluster.py", CLUSTER, 50),
     Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS))), 80),
-    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", tuple(ROUGH.values()), 25),
+    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", (*ROUGH.values(), ENGINE_KILLED), 40),
     Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,), 35),
     Subject("test_redrive.py", (REDRIVE,), 20),
     Subject("test_topics.py", (RECREATED,), 6),
