@@ -39,6 +39,8 @@ TENSORFLOW: Final = "tests.backends.tensorflow_double"
 SESSION: Final = 3.0
 """How long the groups wait for a silent member, in seconds: as little as stays above a busy machine's own gaps."""
 QUIET_WITHIN: Final = 1.5 * PATIENCE
+SLOWLY: Final = 3 * PATIENCE
+"""How long TensorFlow's engines may take for what others do within PATIENCE: each start of one takes seconds of a core."""
 
 
 def in_turn(name: str) -> pytest.MarkDecorator:

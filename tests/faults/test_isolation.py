@@ -12,7 +12,7 @@ from tests.backends.numpy_models import write_model
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, Expected, Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, live, options
+from tests.faults.run import ROUNDS, SEED, SLOWLY, SOAK, conclude, in_turn, live, options
 from tests.faults.schedule import WORKERS, first_members
 from tests.faults.subjects import ENGINE_KILLED, ROUGH, WHOLE_WORKER
 
@@ -33,7 +33,7 @@ def rough(kind: Kind, number: int = 0) -> Iterator[Job]:
 
 @pytest.mark.soak
 @in_turn("rough jobs")
-@pytest.mark.timeout(1800 if SOAK else 200)
+@pytest.mark.timeout(2400 if SOAK else 400)
 def test_rough_jobs_among_others_cost_their_own_tries_alone(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
@@ -54,8 +54,8 @@ def test_rough_jobs_among_others_cost_their_own_tries_alone(
             life.submit(islice(others, 150))
             fleet.kill_engines(members[number % WORKERS])
             life.recoveries.add(ENGINE_KILLED, life.accepted)
-            life.until(lambda: life.recoveries.over, "the jobs beside them have their results")
-        conclude(fleet, life)
+            life.until(lambda: life.recoveries.over, "the jobs beside them have their results", SLOWLY)
+        conclude(fleet, life, quiet_within=SLOWLY)
 
 
 @pytest.mark.soak
@@ -130,7 +130,7 @@ def test_a_model_that_fails_everything_rests_and_others_go_on(
     assert waited, "no job waited while its model rested"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_four_bad_jobs_among_ten_thousand(settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path) -> None:
     """The issue's own words: one that segfaults, one that hangs, one that eats memory and one of garbage."""
     usual = options(tmp_path, tensorflow=True)
@@ -142,7 +142,7 @@ def test_four_bad_jobs_among_ten_thousand(settings: SettingsFactory, make_topics
     jobs = chain(islice(good, 5_000), bad, good)
     members = first_members()
     with Fleet(chosen, tmp_path) as fleet:
-        verdict = live(fleet, members, [], jobs=jobs, count=10_004, seconds=4.0)
+        verdict = live(fleet, members, [], jobs=jobs, count=10_004, seconds=4.0, quiet_within=SLOWLY)
         assert all(not member.killed for member in fleet.members.values())
     assert sum(told.outcome.status == "succeeded" for told in verdict.account.told) - verdict.repeated == 10_000
     letters = {str(letter.facts.error_code): letter for letter in verdict.account.letters}

@@ -37,9 +37,11 @@ class _Owner:
 
     def __init__(self) -> None:
         self.held: set[Any] = set()
+        self.starts: dict[Any, Start] = {}
 
     def assigned(self, partitions: Mapping[tuple[str, int], Start]) -> None:
         self.held |= set(partitions)
+        self.starts |= partitions
 
     def revoking(self, partitions: list[tuple[str, int]]) -> None:
         self.held -= set(partitions)
@@ -135,6 +137,37 @@ def test_a_commit_in_the_middle_of_a_rebalance_keeps_nobody_waiting(
     eventually(lambda: (stayer.poll(0.01, 1), stayer.answer([kept]) is not None)[1], "the commit is answered")
     eventually(lambda: (stayer.poll(0.01, 1), owners[0].held | owners[1].held == held)[1], "all is shared out again")
     stayer.close()
+
+
+class _Leaver(_Owner):
+    """Says a last word of what it gives up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intake: Intake
+
+    def revoking(self, partitions: list[tuple[str, int]]) -> None:
+        self.intake.commit(dict.fromkeys(partitions, Mark(0, 7, 0)), last=True)
+        super().revoking(partitions)
+
+
+@pytest.mark.timeout(120)
+def test_the_last_word_is_there_when_the_next_owner_looks(
+    settings: SettingsFactory, make_topics: MakeTopics, request: pytest.FixtureRequest
+) -> None:
+    """It is sent before the request to join again, and nobody waits for its answer."""
+    chosen = settings(kafka={"properties": {"heartbeat.interval.ms": 500}})
+    make_topics(chosen)
+    owners = _Leaver(), _Owner()
+    giver, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
+    owners[0].intake = giver
+    request.addfinalizer(comer.close)
+    request.addfinalizer(giver.close)
+    giver.subscribe()
+    eventually(lambda: (giver.poll(0.01, 1), giver.joined and owners[0].held)[1], "it joined")
+    comer.subscribe()
+    eventually(lambda: (giver.poll(0.01, 1), comer.poll(0.01, 1), len(owners[1].starts) > 4)[2], "the other has a share")
+    assert {start.left.takeovers for start in owners[1].starts.values()} == {7}
 
 
 @pytest.mark.timeout(120)

@@ -343,7 +343,7 @@ def test_who_finds_its_own_last_word_has_not_died(made: tuple[Intake, FakeConsum
     assert owner.left == {0: Left(), 1: Left(3, 6)}, "the second has had another owner since"
 
 
-def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> None:
+def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer], capsys: pytest.CaptureFixture[str]) -> None:
     intake, consumer = made
     intake.commit({})
     intake.commit({("f.jobs", 0): Mark(5, 0, 9)})
@@ -351,8 +351,12 @@ def test_a_failed_commit_is_remembered(made: tuple[Intake, FakeConsumer]) -> Non
     assert consumer.commits == [{0: (5, "open 0 9")}, {1: (6, "shut 2 6")}]
     consumer.answer()
     assert not intake.health.commit_failed
-    consumer.answer(KafkaError(KafkaError.UNKNOWN_MEMBER_ID))
+    consumer.answer(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
     assert intake.health.commit_failed
+    assert "commits fail" not in capsys.readouterr().out, "that is no trouble"
+    for _ in range(2):
+        consumer.answer(KafkaError(KafkaError.UNKNOWN_MEMBER_ID))
+    assert capsys.readouterr().out.count("commits fail") == 1
     intake.health.commit_failed = False
     consumer.unreachable = True
     intake.commit({("f.jobs", 0): Mark(7, 0, 7)})

@@ -58,7 +58,7 @@ class Commits:
         for partition in partitions:
             refused = error or partition.error
             if refused is not None:
-                self._health.commit_refused(refused.str())
+                self._health.commit_refused(refused)
             place = partition.topic, partition.partition
             if self.own.get(place) == (partition.offset, partition.metadata or ""):
                 self._answers[place] = refused is None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY: Final = 3.0
 _COMPLAIN_EVERY: Final = 60.0
 """Some partitions' commits may fail while others' succeed: that is said so often at most."""
+_REBALANCING: Final = frozenset({KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION})
+"""What a commit is answered that meets a change of the group: it is taken a moment later."""
 
 
 class Health:
@@ -59,12 +61,12 @@ class Health:
         self._complained = None
         self._log.info("Kafka can be reached again")
 
-    def commit_refused(self, reason: str) -> None:
+    def commit_refused(self, error: KafkaError) -> None:
         """Note a failed commit, for the owner to commit again; and say so, now and then."""
         self.commit_failed = True
-        if time.monotonic() >= self._complain_due:
+        if error.code() not in _REBALANCING and time.monotonic() >= self._complain_due:
             self._complain_due = time.monotonic() + _COMPLAIN_EVERY
-            self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=reason)
+            self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=error.str())
 
     def tell(self, message: Message) -> None:
         """Log an error that came in a message's place: once, until another one comes from there."""
