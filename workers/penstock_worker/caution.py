@@ -110,6 +110,8 @@ class Caution:
         self._held: set[TopicPartition] = set()
         self._settling: Entry | None = None
         """The entry of the job that is under way; of an announced one, until that is withdrawn."""
+        self._standing: Entry | None = None
+        """The entry of a job that is settled, and whose announcement the next one is about to take the place of."""
         self._clearing = False
         """Whether other jobs are kept from the engines."""
 
@@ -169,6 +171,7 @@ class Caution:
 
     def drop(self, partitions: set[TopicPartition]) -> int:
         """Let go of what waits and belongs to ``partitions``: their next owner repeats it. Returns how many."""
+        concerned = self._concerns()
         dropped = [one for one in self._waiting if one.entry(0).partition in partitions]
         for one in dropped:
             self._count(one, -1)
@@ -178,10 +181,10 @@ class Caution:
             self._stretches.pop(partition, None)
             self._killers.pop(partition, None)
             self._known.pop(partition, None)
-        if self._settling is not None and self._settling.partition in partitions:
-            self._settling = None
-        if self._settling is None:
-            self._let_in()
+        if concerned in partitions:
+            self._settling = self._standing = None
+            self._clearing = False
+            self._surroundings.let_in()
         return sum(map(len, dropped))
 
     def turn(self) -> None:
@@ -201,6 +204,7 @@ class Caution:
             return False
         following = self._waiting[0].entry(0) if self._waiting else None
         if following is not None and following.partition == entry.partition and not self._surroundings.others_wait:
+            self._standing = entry
             return True
         if not self._surroundings.withdraw(entry.partition):
             return False
@@ -229,12 +233,22 @@ class Caution:
                 return
             self._surroundings.run_alone(delivery)
         self._count(self._waiting.popleft(), -1)
-        self._settling = entry
+        self._settling, self._standing = entry, None
 
     def _pass(self) -> None:
         """The first one cannot run now. Perhaps the next one's turn has come; and what this one waits for may be a job."""
-        self._let_in()
         self._waiting.rotate(-1)
+        if self._standing is not None:
+            self._settling, self._standing = self._standing, None  # it is withdrawn before others are let in
+        else:
+            self._let_in()
+
+    def _concerns(self) -> TopicPartition | None:
+        """The partition that engines are kept clear for, or that is spoken of with Kafka."""
+        entry = self._settling or self._standing
+        if entry is not None:
+            return entry.partition
+        return self._waiting[0].entry(0).partition if self._waiting else None
 
     def _let_in(self) -> None:
         if self._clearing:

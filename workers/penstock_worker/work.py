@@ -20,6 +20,7 @@ from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Fetched, Intake
 from penstock_worker.intake.ledger import Ledger, Mark, TopicPartition
 from penstock_worker.intake.taking import Limits, Taking
+from penstock_worker.readiness import why_not_ready
 from penstock_worker.settle.breaker import Breaker
 from penstock_worker.settle.outbox import Outbox
 from penstock_worker.settle.publisher import Publisher
@@ -91,16 +92,7 @@ class Worker:
         """Why this worker would not take and finish a job now, or None."""
         if self._draining:
             return "draining"
-        if (problem := self._pool.problem()) is not None:
-            return problem
-        if not self._intake.joined:
-            return "has not joined the consumer group yet"
-        if self._outbox.full:
-            return "Kafka takes no outcomes for now"
-        if self._intake.health.down:
-            return "no Kafka broker can be reached"
-        failing = self._breaker.unready(time.monotonic())
-        return f"every job of {', '.join(failing)} fails" if failing else self._topics.problem
+        return why_not_ready(self._pool, self._intake, self._outbox, self._breaker, self._topics)
 
     def run(self, stopping: Callable[[], bool], all_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
         """Work until ``stopping``; then drain, commit and leave.
@@ -178,7 +170,7 @@ class Worker:
         if not self._pool.working and self._outbox.unconfirmed and not self._outbox.full:
             self._outbox.wait(_BUSY_WAIT)  # nothing else to do: no outcome lingers for company
         wait = _BUSY_WAIT if room or self._asking else _FULL_WAIT
-        self._turn(wait if not room or self._pool.busy else 0.0)
+        self._turn(wait if not room or self._pool.busy or self._caution.busy else 0.0)
         if time.monotonic() >= self._commit_due:
             self._intake.heed_topics()
             for partition, offset in self._intake.reached(self._ledger.idle()).items():

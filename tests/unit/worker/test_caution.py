@@ -245,6 +245,49 @@ def test_a_partition_that_goes_while_it_is_cleared_for_lets_others_in(caution: C
     assert not world.closed
 
 
+def test_other_partitions_that_come_and_go_let_nobody_in_beside_what_is_being_announced(caution: Caution, world: World) -> None:
+    caution.add([a_job(10)])
+    world.commits = None
+    caution.turn()
+    caution.assigned(Q, Start(0))
+    caution.drop({Q})
+    assert (world.take(), world.closed) == ([("asked to announce", 11)], True)
+    world.commits = True
+    caution.turn()
+    assert world.take() == [("announce", 11), ("run", 10)]
+
+
+def test_who_goes_while_it_is_spoken_of_with_kafka_is_not_spoken_of_any_more(caution: Caution, world: World) -> None:
+    caution.assigned(P, Start(10, 50, Left(1, 11, alone=True)))
+    job = a_job(10)
+    caution.add([job])
+    caution.turn()
+    job.entry(0).settle()
+    world.commits = None
+    caution.turn()
+    assert world.take() == [("condemn", 10), ("asked to withdraw", None)]
+    caution.drop({P})
+    assert world.take() == [("let in", None)], "which ends the question"
+    assert not caution.busy
+
+
+def test_what_stands_is_withdrawn_before_others_are_let_in(caution: Caution, world: World) -> None:
+    jobs = [a_job(10), a_job(11)]
+    caution.add(jobs)
+    caution.turn()
+    jobs[0].entry(0).settle()
+    world.take()
+    world.commits = False
+    caution.turn()
+    assert (world.take(), world.closed) == ([("announce in vain", 12)], True)
+    world.others_wait = True
+    caution.turn()
+    assert (world.take(), world.closed) == ([("withdraw in vain", None)], True)
+    world.commits = True
+    caution.turn()
+    assert world.take() == [("withdraw", None), ("let in", None), ("announce", 12), ("run", 11)]
+
+
 def test_large_jobs_wait_in_kafka(caution: Caution, world: World) -> None:
     assert not caution.overflows(P)
     large = a_delivery([b"x" * 2000], offsets=[3])

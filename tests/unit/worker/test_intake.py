@@ -17,6 +17,7 @@ from penstock_schemas.settings import Settings
 from penstock_worker.intake import member as module
 from penstock_worker.intake.clock import BrokerClock
 from penstock_worker.intake.consumer import Intake
+from penstock_worker.intake.gate import Hold
 from penstock_worker.intake.ledger import Mark
 from penstock_worker.intake.placing import Start
 from penstock_worker.intake.properties import jobs_properties, retries_properties
@@ -230,7 +231,7 @@ def test_who_owns_the_partitions_hears_of_their_end_before_it(made: tuple[Intake
 
 
 def test_a_poll_hands_out_what_is_there_and_tells_of_errors(
-    made: tuple[Intake, FakeConsumer], capsys: pytest.CaptureFixture[str]
+    made: tuple[Intake, FakeConsumer], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     intake, consumer = made
     assert intake.poll(0, 10) == ([], [])
@@ -239,6 +240,11 @@ def test_a_poll_hands_out_what_is_there_and_tells_of_errors(
     assert offsets(intake.poll(0, 4).jobs) == [1, 3]
     assert offsets(intake.poll(0, 1).jobs) == [4]
     assert capsys.readouterr().out.count("fetch error") == 1, "once, not once a try"
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    consumer.waiting.extend([refused, refused])
+    intake.poll(0, 4)
+    assert capsys.readouterr().out.count("fetch error") == 1, "an hour later it is news"
 
 
 def test_after_a_damaged_record_reading_goes_on_where_we_say(made: tuple[Intake, FakeConsumer]) -> None:
@@ -248,7 +254,39 @@ def test_after_a_damaged_record_reading_goes_on_where_we_say(made: tuple[Intake,
     broken, lost = Record(error_=KafkaError(KafkaError._BAD_MSG), offset_=2), KafkaError(KafkaError._AUTO_OFFSET_RESET)
     consumer.waiting.extend([Record(offset_=1), broken, Record(error_=lost, offset_=10**18), Record(offset_=0)])
     assert offsets(intake.poll(0, 4).jobs) == [1]
-    assert consumer.assigned == {0: 2}
+    assert (consumer.assigned, consumer.paused) == ({0: 0}, {0}), "not yet: it may have to tell of a rebalance first"
+    consumer.waiting.append(Record(offset_=0))
+    assert offsets(intake.poll(0, 4).jobs) == []
+    assert (consumer.assigned, consumer.paused) == ({0: 2}, set())
+    consumer.waiting.append(Record(offset_=2))
+    assert offsets(intake.poll(0, 4).jobs) == [2]
+
+
+def test_a_partition_that_goes_before_its_jump_is_left_alone(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.assign(0)
+    consumer.waiting.append(Record(offset_=5))
+    intake.poll(0, 4)
+    intake.hold(Hold(("f.jobs", 0), 5))
+    assert (consumer.assigned, consumer.paused) == ({0: 0}, {0})
+    consumer.waiting.append(lambda: consumer.revoke(0))
+    intake.poll(0, 4)
+    assert consumer.assigned == {}
+
+
+def test_under_a_backlog_a_jump_waits_for_a_second(made: tuple[Intake, FakeConsumer], monkeypatch: pytest.MonkeyPatch) -> None:
+    intake, consumer = made
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    consumer.assign(0, 1)
+    intake.hold(Hold(("f.jobs", 0), 5))
+    for seconds, assigned in ((0.5, 0), (0.6, 5)):
+        now[0] += seconds
+        consumer.waiting.extend([Record(offset_=1), Record(offset_=2)])
+        intake.poll(0, 2)
+        assert consumer.assigned[0] == assigned
+    intake.release([("f.jobs", 0)])
+    assert consumer.paused == set()
 
 
 def test_partitions_are_given_up_before_the_client_is_closed(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
@@ -327,6 +365,11 @@ def test_a_member_joins_anew_where_its_topic_is_another_one(made: tuple[Intake, 
     for joined, now in enumerate([dict[str, str](), {"f.jobs": "two"}, {"f.jobs": "three"}], 2):
         ids = now
         intake.heed_topics()
+        if joined == 2:
+            consumer.waiting.append(Record(offset_=7))
+            intake.heed_topics()
+            assert consumer.joined == 1, "it would forget to leave, if it is about to join"
+            assert intake.poll(0, 10) == ([], []), "what it had of the old one is nobody's"
         intake.heed_topics()
         assert consumer.joined == joined
     assert owner.told[1] == ("lost", [("f.jobs", 0), ("f.jobs", 1)]), "nothing of the old one is committed"
@@ -379,6 +422,11 @@ def test_what_became_of_a_commit_is_known_once_it_is_answered(made: tuple[Intake
     assert intake.answer(P0) is None, "that was the one before"
     consumer.answer()
     assert intake.answer(P0 + P1) is True
+    consumer.properties["on_commit"](None, [TopicPartition("f.jobs", 0, 5, "open 0 9")])
+    assert (intake.answer(P0), intake.health.commit_failed) == (False, True), "the one before came after it"
+    intake.commit({("f.jobs", 0): Mark(6, 0, 9)})
+    consumer.answer()
+    assert intake.answer(P0 + P1) is True
     intake.commit({("f.retry.10s", 0): Mark(3, 0, 9)})
     assert intake.answer([*P0, ("f.retry.10s", 0)]) is None
     consumer.retries.answer(KafkaError(KafkaError.REBALANCE_IN_PROGRESS), "f.retry.10s")
@@ -425,11 +473,14 @@ def test_lag_is_what_stands_behind_the_positions(made: tuple[Intake, FakeConsume
     assert intake.lag({("f.jobs", 0): 90, ("f.jobs", 1): 100, ("f.jobs", 2): 101}) == 10
 
 
-def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsumer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_worker_hears_that_kafka_is_back(
+    made: tuple[Intake, FakeConsumer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     intake, consumer = made
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    consumer.properties["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    for _ in range(3):
+        consumer.properties["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN))
     assert intake.health.down
     consumer.retries.unreachable = True
     intake.poll(0, 1)
@@ -438,7 +489,10 @@ def test_an_idle_worker_hears_that_kafka_is_back(made: tuple[Intake, FakeConsume
     assert intake.health.down, "it asks now and then, not all the time"
     now[0] += 60
     intake.poll(0, 1)
+    intake.poll(0, 1)
     assert not intake.health.down
+    said = capsys.readouterr().out
+    assert [said.count(text) for text in ("no broker can be reached", "can be reached again")] == [1, 1], "once a change"
 
 
 def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> None:

@@ -351,3 +351,16 @@ def test_what_is_withheld_waits_and_answers_are_taken_all_the_same(make: Make) -
     pool.withheld = False
     pool.turn(0)
     assert held(engines[0]) == [[1]]
+
+
+def test_what_was_announced_once_does_not_run_under_another_announcement(make: Make) -> None:
+    pool, engines, _ = make()
+    stale = jobs(7, isolation=SOLO)
+    stale.announced = True
+    pool._backlog.put_back([stale])
+    assert pool.close()
+    other = jobs(9, isolation=SOLO)
+    other.announced = True
+    pool.add(other)
+    pool.turn(0)
+    assert held(engines[0]) == [[9]]

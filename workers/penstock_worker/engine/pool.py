@@ -135,6 +135,8 @@ class Pool:
         """
         if not self._closed:
             self._closed = not (self._let_in and self.others_wait) and not any(engine.alone for engine in self._engines)
+            if self._closed:
+                self._backlog.calm()
         return self._closed and not self.working
 
     def let_in(self) -> None:

@@ -62,6 +62,10 @@ class Commits:
             place = partition.topic, partition.partition
             if self.own.get(place) == (partition.offset, partition.metadata or ""):
                 self._answers[place] = refused is None
+            elif refused is None and self._answers.get(place):
+                # The client tried an older one again, and it came after the last: that is to be said once more.
+                self._answers[place] = False
+                self._health.commit_failed = True
 
     def answer(self, place: Place) -> bool | None:
         """Whether the last commit of ``place`` was taken; None as long as nobody knows, False where there is none."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 3.0
 _COMPLAIN_EVERY: Final = 60.0
-"""Some partitions' commits may fail while others' succeed: that is said so often at most."""
+"""Some partitions' commits may fail while others' succeed: that is said so often at most. And an error that has not come for
+so long is another one."""
 _REBALANCING: Final = frozenset({KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION})
 """What a commit is answered that meets a change of the group: it is taken a moment later."""
 
@@ -24,7 +25,8 @@ class Health:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("penstock.intake")
-        self._told: dict[Any, str] = {}
+        self._told: dict[Any, tuple[str, float]] = {}
+        """The last error of each partition, and when that was."""
         self._complained: str | None = None
         self._look_due = 0.0
         self._complain_due = -math.inf
@@ -69,9 +71,11 @@ class Health:
             self._log.warning("commits fail; until one succeeds, a new owner would repeat these jobs", error=error.str())
 
     def tell(self, message: Message) -> None:
-        """Log an error that came in a message's place: once, until another one comes from there."""
-        error = message.error()
-        where = (message.topic(), message.partition())
-        if error is not None and self._told.get(where) != error.name():
-            self._told[where] = error.name()
-            self._log.warning("fetch error", error=error.str(), topic=where[0], partition=where[1], offset=message.offset())
+        """Log an error that came in a message's place: once, until another one comes from there, or it has been away."""
+        error, now = message.error(), time.monotonic()
+        where = message.topic(), message.partition()
+        if error is not None:
+            name, at = self._told.get(where, ("", -math.inf))
+            self._told[where] = error.name(), now
+            if name != error.name() or now - at > _COMPLAIN_EVERY:
+                self._log.warning("fetch error", error=error.str(), topic=where[0], partition=where[1], offset=message.offset())

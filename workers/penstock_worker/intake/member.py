@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock_worker.damage import StepOver
 from penstock_worker.intake.commits import Commits
+from penstock_worker.intake.jumps import Jumps
 from penstock_worker.intake.placing import Start, place
 from penstock_worker.kafka import UNREADABLE, leave
 from penstock_worker.logs import kafka_logger
@@ -58,8 +59,6 @@ class Member:
         self._damage = StepOver()
         self._commits = Commits(health)
         self._held: set[Place] = set()
-        self._jumped: set[Place] = set()
-        """Of these nothing was polled since they were sent elsewhere: how far they were read before means nothing."""
         self._paused = False
         self._gone: set[Place] = set()
         self._topics: Sequence[str] = ()
@@ -68,6 +67,8 @@ class Member:
         """The id of the topic of which each partition is read, where it was known when that came."""
         self._there: list[str | None] | None = None
         """The ids of our topics when they were last looked at."""
+        self._rejoining = False
+        """Whether the group is being left, to join it anew."""
         self.leaving = False
         """Whether what still comes is not to be begun with."""
         self.quiet = False
@@ -76,6 +77,7 @@ class Member:
         """Whether the group has answered at least once, with partitions or without."""
         callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
         self.consumer = Consumer(dict(properties) | callbacks)
+        self._jumps = Jumps(self.consumer)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group, for ``topics``."""
@@ -86,32 +88,42 @@ class Member:
         """Join anew where a topic is another one than before: made, deleted, or made again under the same name."""
         ids = self._ids()
         there = [ids.get(topic) for topic in self._topics]
-        if self._there is not None and there != self._there:
+        changed, self._there = self._there is not None and there != self._there, there
+        if self._rejoining:
+            # Not before all has been taken back: the client would forget, in a rebalance, that it was to leave.
+            if not self.consumer.assignment():
+                self._rejoining = False
+                self.subscribe(self._topics)
+        elif changed:
             self._log.warning("a topic was made or deleted; joining the group anew", topics=list(self._topics))
             # What is read and committed of it means nothing to the new one: so no last commit, as for lost partitions.
             self._let_go(self.consumer.assignment(), self._owner.lost)
+            self._rejoining = True
             self.consumer.unsubscribe()
-            self.subscribe(self._topics)
-        self._there = there
 
     def poll(self, timeout: float, most: int) -> list[Message]:
         """Up to ``most`` messages, waiting up to ``timeout`` seconds for the first and for no other.
 
         ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
         """
+        before = set(self._jumps.ahead)
         first = self.consumer.poll(timeout)
         self.quiet = first is None
         if first is None:
+            self._jumps.make(self._is_stopped, polled_all=True)
             return []
         self._gone.clear()
         rest = self.consumer.consume(most - 1, 0) if most > 1 else []
+        self._jumps.make(self._is_stopped, polled_all=len(rest) < most - 1)
         # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
         messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
-        errors = [m for m in messages if m.error() is not None]
-        if errors or self._damage:
+        if self._rejoining:
+            return []  # of partitions that are about to be taken back
+        if before:
+            messages = [m for m in messages if (m.topic(), m.partition()) not in before]
+        if self._damage or any(m.error() is not None for m in messages):
             messages = self._sound(messages)
-        if self._jumped:
-            self._jumped.difference_update((m.topic() or "", m.partition() or 0) for m in messages)
+        self._jumps.read(messages)
         return messages
 
     def pause(self) -> None:
@@ -124,21 +136,23 @@ class Member:
         """Fetch again, but what is held."""
         if self._paused:
             self._paused = False
-            free = [p for p in self.consumer.assignment() if (p.topic, p.partition) not in self._held]
+            stopped = self._held | self._jumps.ahead
+            free = [p for p in self.consumer.assignment() if (p.topic, p.partition) not in stopped]
             self.consumer.resume(free)
 
     def hold(self, hold: Hold) -> None:
         """Fetch nothing of one partition until it is released, and then from ``hold.offset`` on."""
         self._held.add(hold.partition)
-        self._jump(hold.partition, hold.offset)
+        self._jumps.ask(hold.partition, hold.offset)
 
     def release(self, partitions: Iterable[Place]) -> None:
         """Fetch partitions again that were held."""
         freed = [partition for partition in partitions if partition in self._held]
         self._held.difference_update(freed)
-        if freed and not self._paused:
+        stopped = [TopicPartition(*partition) for partition in freed if partition not in self._jumps.ahead]
+        if stopped and not self._paused:
             with contextlib.suppress(KafkaException):  # one that has gone meanwhile
-                self.consumer.resume([TopicPartition(*partition) for partition in freed])
+                self.consumer.resume(stopped)
 
     def commit(self, marks: Mapping[Place, Mark], *, last: bool = False) -> None:
         """Commit next offsets, and what whoever takes over should know. A failure is logged, and the jobs are repeated.
@@ -160,7 +174,7 @@ class Member:
         """How far ``partitions`` have been read, marks of transactions included, where that is known, and all handed out."""
         if self._damage or not self.quiet:
             return {}  # what is passed there may have held records
-        asked = [TopicPartition(*partition) for partition in partitions if partition not in self._jumped]
+        asked = [TopicPartition(*partition) for partition in partitions if self._jumps.landed(partition)]
         return {(p.topic, p.partition): p.offset for p in self.consumer.position(asked) if p.offset >= 0} if asked else {}
 
     def missing(self, partition: Place, first: int, last: int) -> str | None:
@@ -240,26 +254,19 @@ class Member:
 
     def _forget(self, partition: Place) -> None:
         self._held.discard(partition)
-        self._jumped.discard(partition)
+        self._jumps.forget(partition)
         self._damage.forget(partition)
 
-    def _jump(self, partition: Place, offset: int) -> None:
-        """Read one partition from ``offset`` on. Not seek(), which fails for one that has just come, or that has stopped."""
-        where = [TopicPartition(*partition, offset)]
-        self._jumped.add(partition)
-        with contextlib.suppress(KafkaException):  # it is being revoked
-            self.consumer.incremental_unassign(where)
-            self.consumer.incremental_assign(where)
-            (self.consumer.pause if self._paused or partition in self._held else self.consumer.resume)(where)
+    def _is_stopped(self, partition: Place) -> bool:
+        return self._paused or partition in self._held
 
     def _sound(self, messages: list[Message]) -> list[Message]:
         """What of ``messages`` is a record, and not to be read again; what cannot be read is stepped over."""
-        jumped: set[Place] = set()
         sound: list[Message] = []
         for message in messages:
             partition = (message.topic() or "", message.partition() or 0)
             error, offset = message.error(), message.offset() or 0
-            if partition in jumped:
+            if partition in self._jumps.ahead:
                 continue
             target = None
             if error is None:
@@ -270,8 +277,7 @@ class Member:
                     _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
                     target = self._damage.failed(partition, offset, end)
             if target is not None:
-                jumped.add(partition)
-                self._jump(partition, target)
+                self._jumps.ask(partition, target)
             elif error is None:
                 sound.append(message)
         return sound

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.logs import kafka_logger
+from penstock_worker.settle.reception import Reception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ class Outbox:
         self._next: deque[Callable[[], None]] = deque()
         self.fatal: str | None = None
         """Why this producer can publish nothing more; the worker must end, its offsets uncommitted."""
-        self._complained: str | None = None
+        self._reception = Reception(clock)
         self._producer = Producer(producer_properties(settings) | {"logger": kafka_logger()})
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, callback: Confirmation) -> None:
@@ -112,9 +113,15 @@ class Outbox:
         """Whether nothing more should be published for now. What is all the same is kept, so this is what bounds memory."""
         return bool(self._waiting) or self._again_bytes >= _MOST_REFUSED
 
+    @property
+    def problem(self) -> str | None:
+        """Why Kafka takes no outcomes for now, or None."""
+        return self._reception.problem or ("Kafka takes no outcomes for now" if self.full else None)
+
     def poll(self) -> None:
         """Serve delivery callbacks, and publish what waits for one of them, for room, or for its second chance."""
-        self._producer.poll(0)
+        heard = self._producer.poll(0) > 0
+        self._reception.look(heard=heard, waiting=len(self._producer))
         while self._waiting and self._hand_over(self._waiting[0]):
             self._waiting.popleft()
         while self._next:
@@ -126,7 +133,9 @@ class Outbox:
 
     def wait(self, seconds: float) -> None:
         """Send what lingers at once, and block up to ``seconds`` until all of it is confirmed."""
-        self._producer.flush(seconds)
+        before = len(self._producer)
+        after = self._producer.flush(seconds)
+        self._reception.look(heard=after < before, waiting=after)
         self.poll()
 
     def refused(self, error: KafkaError | None, message: Message, callback: Confirmation) -> None:
@@ -148,16 +157,13 @@ class Outbox:
         return self.unconfirmed
 
     def _try_later(self, error: KafkaError | None, record: _Held) -> None:
-        name = "no offset" if error is None else error.name()
         if error is not None and error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD) and record.value:
             self._log.warning("record larger than its topic takes", topic=record.topic, bytes=len(record.value))
             record.value = record.callback.smaller(record.value)
             if record.value is None:
                 return
-        elif self._complained != name:
-            self._complained = name
-            reason = "it says that it has them, but not where" if error is None else error.str()
-            self._log.warning("Kafka does not take records; trying on", topic=record.topic, error=reason)
+        else:
+            self._reception.refused(record.topic, "it says that it has them, but not where" if error is None else error.str())
         record.due = self._clock() + _AGAIN_SECONDS
         self._again.append(record)
         self._again_bytes += len(record)
