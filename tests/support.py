@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -66,3 +67,19 @@ def eventually(holds: Callable[[], object], what: str, timeout: float = 30.0) ->
         if time.monotonic() > deadline:
             pytest.fail(f"after {timeout:g} s still not: {what}")
         time.sleep(0.02)
+
+
+@contextmanager
+def frozen(pid: int) -> Generator[None]:
+    """A process that is there and does nothing: its connections stay open and are not answered."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: stands_still(pid), "all its threads have stopped")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def stands_still(pid: int) -> bool:
+    """Whether the system has stopped all threads of a process: on a busy machine some still run a little after the signal."""
+    return all(status.read_text().rpartition(")")[2].split()[0] == "T" for status in Path(f"/proc/{pid}/task").glob("*/stat"))

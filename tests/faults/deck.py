@@ -32,7 +32,6 @@ class Fault(StrEnum):
 
     KILL_KAFKA = "broker killed and started again"
     STOP_KAFKA = "broker hung (SIGSTOP)"
-    FEW_IN_SYNC = "topics below min.insync.replicas"
     MORE_PARTITIONS = "partitions added to the jobs topic"
     CUT_LINK = "network partition between members and Kafka"
     SLOW_LINK = "slow network between members and Kafka"
@@ -56,7 +55,6 @@ class Fault(StrEnum):
     WAKE = "wake"
     START_KAFKA = "start Kafka"
     WAKE_KAFKA = "wake Kafka"
-    ENOUGH_IN_SYNC = "enough in sync again"
     MEND_LINK = "mend link"
     START_BROKERS = "start brokers"
     START_REDIS = "start Redis"
@@ -88,7 +86,6 @@ ENDS: Final[Mapping[Fault, Fault]] = {
     Fault.FREEZE_PROJECTOR: Fault.WAKE,
     Fault.KILL_KAFKA: Fault.START_KAFKA,
     Fault.STOP_KAFKA: Fault.WAKE_KAFKA,
-    Fault.FEW_IN_SYNC: Fault.ENOUGH_IN_SYNC,
     Fault.CUT_LINK: Fault.MEND_LINK,
     Fault.SLOW_LINK: Fault.MEND_LINK,
     Fault.ROLL_BROKER: Fault.START_BROKERS,
@@ -129,7 +126,6 @@ FLEET: Final = (
 KAFKA: Final = (
     Fault.KILL_KAFKA,
     Fault.STOP_KAFKA,
-    Fault.FEW_IN_SYNC,
     Fault.MORE_PARTITIONS,
     Fault.CUT_LINK,
     Fault.CUT_LINK,

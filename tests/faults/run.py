@@ -32,7 +32,10 @@ _RUN: Final = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(4)
 SEED: Final = int(os.environ.get("FAULTS_SEED") or int(_RUN[:8], 16) % 10**6)
 ROUNDS: Final = 10 if SOAK else 1
 """How often one life goes through a fault that is not dealt from a deck."""
-_IN_TURN: Final = ("bombs", "cluster", "damage", "full disk", "logs", "rough jobs", "random kills", "takeover", "topics")
+_IN_TURN: Final = (
+    *("bombs", "cluster", "damage", "full disk", "jobs submitted twice", "logs", "rough jobs", "random kills", "takeover"),
+    "topics",
+)
 _TURN: Final = Random(SEED).choice(_IN_TURN)
 _ALL: Final = SOAK or os.environ.get("FAULTS_ALL") == "1"
 TENSORFLOW: Final = "tests.backends.tensorflow_double"
@@ -121,7 +124,8 @@ def conclude(fleet: Fleet, life: Life, *, seed: int = SEED, quiet_within: float 
     tested = commit()
     breaches = tuple(f"{breach.promise}: {breach.what}" for breach in verdict.breaches[:20])
     record(
-        Trial(trial.fault, seed, tested, clean, verdict.accepted, trial.seconds, breaches) for trial in life.recoveries.trials
+        Trial(trial.fault, seed, tested, clean, verdict.accepted, trial.seconds, breaches, len(verdict.paid))
+        for trial in life.recoveries.trials
     )
     assert clean, report
     return verdict

@@ -20,7 +20,6 @@ _ENGINE_KILLS: Final = 1
 _LENGTHS: Final[Mapping[Fault, tuple[float, float]]] = {
     Fault.KILL_KAFKA: (0.2, 2.0),
     Fault.STOP_KAFKA: (1.0, 6.0),
-    Fault.FEW_IN_SYNC: (1.0, 5.0),
     Fault.OLDER_REDIS: (1.0, 3.0),
 }
 """How long faults last, in seconds, where that is not the usual."""

@@ -142,8 +142,7 @@ class Site:
             case Fault.MORE_PARTITIONS:
                 self._starting.append(self._background.submit(self._more_partitions))
             case _:
-                replicas = "2" if fault is Fault.FEW_IN_SYNC else "1"
-                self._starting.append(self._background.submit(self._min_in_sync, replicas))
+                raise ValueError(f"{fault} is not done to a broker")
 
     def _to_redis(self, fault: Fault) -> None:
         match fault:
@@ -178,26 +177,6 @@ class Site:
                 self._client.replicaof("NO", "ONE")
                 self._client.config_set("maxmemory", 0)
                 self._client.config_set("min-replicas-to-write", 0)
-
-    def _names(self) -> list[str]:
-        """The topics that the fleet writes."""
-        assert self._settings is not None
-        names = self._settings.names
-        return [names.outcomes, names.dead, *map(names.retry, self._settings.retry.tiers)]
-
-    def _min_in_sync(self, replicas: str) -> None:
-        admin = _ADMIN.AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
-        operation = _ADMIN.AlterConfigOpType.SET
-        resources = [
-            _ADMIN.ConfigResource(
-                _ADMIN.ResourceType.TOPIC,
-                name,
-                incremental_configs=[_ADMIN.ConfigEntry("min.insync.replicas", replicas, incremental_operation=operation)],
-            )
-            for name in self._names()
-        ]
-        for future in admin.incremental_alter_configs(resources, request_timeout=_CALL).values():
-            future.result(_CALL)
 
     def _more_partitions(self) -> None:
         assert self._settings is not None

@@ -1,7 +1,8 @@
 """Owns the soak: ``python -m tests.faults.soak RECORD`` runs each test until each of its faults has enough clean trials.
 
 Every run is one fleet's life of its own seed, in a process of its own, and what it showed is appended to the file RECORD; so
-it may be ended at any time, and started again it goes on from there. Trials count for the commit that they were run on.
+it may be ended at any time, and started again it goes on from there. Trials count for the commit that they were run on, and
+for later ones that have changed nothing of what the test concerns.
 ``FAULTS_TRIALS`` says how many are enough, ``FAULTS_ONLY`` which tests are meant (parts of their names, with commas). Several
 soaks of different tests may share a record.
 """
@@ -13,13 +14,14 @@ import secrets
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Final
 
 from tests.faults.subjects import SUBJECTS, Subject
-from tests.faults.trials import Trial, commit, lacking, read, record
+from tests.faults.trials import Trial, commit, lacking, read, record, valid
 
 FOLDER: Final = Path(__file__).parent
 USUAL: Final = 60
@@ -85,8 +87,11 @@ def _live(subject: Subject, path: Path, tested: str, seed: int) -> int:
 
 
 def _lacking(subject: Subject, path: Path, tested: str) -> int:
-    trials = [trial for trial in read(path) if trial.commit == tested]
-    return lacking(subject.faults, _wanted(subject), trials).total()
+    return _still_lacking(subject, path, tested).total()
+
+
+def _still_lacking(subject: Subject, path: Path, tested: str) -> Counter[str]:
+    return lacking(subject.faults, _wanted(subject), valid(read(path), tested, subject.paths))
 
 
 def _wanted(subject: Subject) -> int:
@@ -96,8 +101,8 @@ def _wanted(subject: Subject) -> int:
 
 def _conclude(subjects: Sequence[Subject], path: Path, tested: str) -> int:
     """Say what is lacking and what was not clean."""
+    left = {subject.test: lack for subject in subjects if (lack := _still_lacking(subject, path, tested))}
     trials = [trial for trial in read(path) if trial.commit == tested]
-    left = {subject.test: lack for subject in subjects if (lack := lacking(subject.faults, _wanted(subject), trials))}
     unclean = [trial for trial in trials if not trial.clean]
     say(f"{len(trials)} trials, {len(unclean)} of them not clean")
     for test, lack in left.items():

@@ -35,6 +35,7 @@ ROUGH: Final[Mapping[Kind, str]] = {
     Kind.FLAKY: "row that crashes its TensorFlow engine once",
 }
 ENGINE_KILLED: Final = "TensorFlow engine killed, and its spare"
+ENGINE_REPLACED: Final = "TensorFlow engine replaced: from its death until the next one serves"
 WHOLE_WORKER: Final = "row that takes its whole worker with it"
 TAKEOVER: Final = "one of three workers killed, default session"
 LAST_OUTCOME: Final = f"{TAKEOVER}: last outcome"
@@ -46,6 +47,8 @@ CODECS: Final = ("gzip", "snappy", "lz4", "zstd")
 HOSTILE: Final = "thousands of hostile records"
 RANDOM_KILLS: Final = "worker killed at random"
 REDRIVE: Final = "redrive killed and started again"
+DRAINED: Final = "worker or projector drained, and nothing repeated"
+TWICE: Final = "jobs submitted twice, before and after the first has run"
 FLAT: Final = "an hour under load: memory, handles and threads stay flat"
 
 
@@ -69,30 +72,55 @@ def mutant_name(name: str) -> str:
 class Subject:
     """``test`` is a file in this folder, or one test of it; ``wanted``: clean trials of each of ``faults``, None: the usual.
 
-    ``minutes``: about how long the usual takes on two cores.
+    ``minutes``: about how long the usual takes on two cores. ``concerns``: the code whose changes ask for new trials.
     """
 
     test: str
     faults: Sequence[str]
     minutes: float
     wanted: int | None = None
+    concerns: Sequence[str] = ("schemas", "workers")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What must be as it was for a trial to count: :attr:`concerns`, and the test itself."""
+        return (*self.concerns, f"tests/faults/{self.test.partition('::')[0]}")
 
 
+def _of_worker(*names: str) -> tuple[str, ...]:
+    return ("schemas", *(f"workers/penstock_worker/{name}" for name in names))
+
+
+_TO_KAFKA: Final = _of_worker("intake", "settle", "project", "kafka.py", "topics.py", "damage.py", "work.py")
+_TO_REDIS: Final = _of_worker("project", "kafka.py", "companion.py")
+_JOBS: Final = _of_worker("engine", "intake", "settle", "caution.py", "clearing.py", "work.py")
 SUBJECTS: Final = (
     Subject("test_mutants.py", tuple(mutant_name(mutant.name) for mutant in MUTANTS), 6, wanted=1),
-    Subject("test_fleet.py::test_promises_hold_whatever_fails", FLEET, 25),
-    Subject("test_redis_faults.py", REDIS, 25),
-    Subject("test_kafka_faults.py", KAFKA, 45),
-    Subject("test_cluster.py", CLUSTER, 50),
+    Subject("test_fleet.py::test_promises_hold_whatever_fails", FLEET, 55),
+    Subject("test_fleet.py::test_drains_repeat_nothing", (DRAINED,), 8),
+    Subject("test_fleet.py::test_jobs_that_are_submitted_twice_have_one_result", (TWICE,), 8),
+    Subject("test_redis_faults.py", REDIS, 25, concerns=_TO_REDIS),
+    Subject("test_kafka_faults.py", KAFKA, 45, concerns=_TO_KAFKA),
+    Subject("test_cluster.py", CLUSTER, 50, concerns=_TO_KAFKA),
     Subject("test_steps.py", tuple(map(step_name, (*WORKER_STEPS, *PROJECTOR_STEPS))), 80),
-    Subject("test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone", (*ROUGH.values(), ENGINE_KILLED), 40),
-    Subject("test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other", (WHOLE_WORKER,), 35),
-    Subject("test_redrive.py", (REDRIVE,), 20),
-    Subject("test_topics.py", (RECREATED,), 6),
-    Subject("test_damage.py", (DAMAGED,), 10),
-    Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,), 20),
+    Subject(
+        "test_isolation.py::test_rough_jobs_among_others_cost_their_own_tries_alone",
+        (*ROUGH.values(), ENGINE_KILLED, ENGINE_REPLACED),
+        40,
+        concerns=_JOBS,
+    ),
+    Subject(
+        "test_isolation.py::test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other",
+        (WHOLE_WORKER,),
+        35,
+        concerns=_JOBS,
+    ),
+    Subject("test_redrive.py", (REDRIVE,), 20, concerns=("schemas", "producers/penstock/dead")),
+    Subject("test_topics.py", (RECREATED,), 6, concerns=_TO_KAFKA),
+    Subject("test_damage.py", (DAMAGED,), 10, concerns=_TO_KAFKA),
+    Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,), 20, concerns=_TO_KAFKA),
     Subject("test_disk.py::test_logs_have_no_room_and_jobs_flow", (LOGS_DISK,), 10),
-    Subject("test_bombs.py", tuple(map(bomb_name, CODECS)), 10),
+    Subject("test_bombs.py", tuple(map(bomb_name, CODECS)), 10, concerns=(*_TO_KAFKA, "producers/penstock/topics.py")),
     Subject("test_fuzz.py", (HOSTILE,), 1, wanted=1),
     Subject("test_takeover.py", (TAKEOVER, LAST_OUTCOME), 20),
     Subject("test_soak.py::test_workers_are_killed_at_random", (RANDOM_KILLS,), 15, wanted=300),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from tests.faults.trials import Trial, read
+from tests.faults.subjects import SUBJECTS
+from tests.faults.trials import Trial, commit, read, valid
 
 BEGIN: Final = "<!-- trials: written by `make reliability`, not by hand -->"
 END: Final = "<!-- end of trials -->"
@@ -28,7 +29,11 @@ def table(trials: Iterable[Trial]) -> str:
     lines = [_line(fault, many) for fault, many in sorted(by_fault.items())]
     every = [trial for many in by_fault.values() for trial in many]
     clean = sum(trial.clean for trial in every)
-    return "\n".join([*_HEAD, *lines, "", f"{len(every)} trials, {clean} of them clean."])
+    lives = {(trial.seed, trial.commit): trial for trial in every}.values()
+    jobs, paid = sum(life.jobs for life in lives), sum(life.paid for life in lives)
+    told = f"{len(every)} trials, {clean} of them clean, in {len(lives)} fleets' lives of {jobs:,} jobs."
+    innocent = f"{paid} jobs that did nothing had a try too many, as their engine or worker was ended while they ran alone."
+    return "\n".join([*_HEAD, *lines, "", told, innocent])
 
 
 def put(page: str, text: str) -> str:
@@ -49,13 +54,23 @@ def _line(fault: str, trials: list[Trial]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _valid(trials: Sequence[Trial], tested: str) -> list[Trial]:
+    """Those that tell of the commit ``tested``."""
+    told: dict[int, Trial] = {}
+    for subject in SUBJECTS:
+        for trial in valid(trials, tested, subject.paths):
+            if trial.fault in subject.faults or trial.fault.endswith(subject.test):
+                told[id(trial)] = trial
+    return list(told.values())
+
+
 def main(arguments: list[str]) -> int:
     """Write the table of the record that is named into the page."""
     if not 1 <= len(arguments) <= 2:
         sys.stderr.write("usage: python -m tests.faults.table RECORD [PAGE]\n")
         return 2
     page = Path(arguments[1]) if len(arguments) > 1 else PAGE
-    page.write_text(put(page.read_text(), table(read(Path(arguments[0])))))
+    page.write_text(put(page.read_text(), table(_valid(read(Path(arguments[0])), commit()))))
     return 0
 
 

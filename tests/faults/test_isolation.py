@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
@@ -14,7 +15,8 @@ from tests.faults.jobs import TRIED, Expected, Kind, make_jobs
 from tests.faults.life import Life
 from tests.faults.run import ROUNDS, SEED, SLOWLY, SOAK, conclude, in_turn, live, options
 from tests.faults.schedule import WORKERS, first_members
-from tests.faults.subjects import ENGINE_KILLED, ROUGH, WHOLE_WORKER
+from tests.faults.subjects import ENGINE_KILLED, ENGINE_REPLACED, ROUGH, WHOLE_WORKER
+from tests.faults.trials import Trial, commit, record
 
 from penstock_schemas.errors import ErrorCode
 
@@ -55,7 +57,14 @@ def test_rough_jobs_among_others_cost_their_own_tries_alone(
             fleet.kill_engines(members[number % WORKERS])
             life.recoveries.add(ENGINE_KILLED, life.accepted)
             life.until(lambda: life.recoveries.over, "the jobs beside them have their results", SLOWLY)
-        conclude(fleet, life, quiet_within=SLOWLY)
+        verdict = conclude(fleet, life, quiet_within=SLOWLY)
+    tested = commit()
+    lines = [line for name in members for line in fleet.members[name].log.read_text().splitlines()]
+    record(
+        Trial(ENGINE_REPLACED, SEED, tested, clean=True, jobs=verdict.accepted, recovery=json.loads(line)["seconds"])
+        for line in lines
+        if '"engine replaced"' in line
+    )
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""Kafka may be killed, hung, below what must be in sync, or far away: the fleet waits, and goes on where it was.
+"""Kafka may be killed, hung, or far away: the fleet waits, and goes on where it was.
 
 ``FAULTS_SEED=… make test-faults`` has the same jobs and the same faults again.
 """

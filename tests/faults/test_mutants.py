@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 MEMBERS: Final = ("worker-1", "worker-2", "projector-1")
 STEPS: Final = (
-    Step(1.0, Fault.FEW_IN_SYNC),
+    Step(1.5, Fault.STOP_KAFKA),
     Step(2.0, Fault.KILL_WORKER, "worker-1"),
     Step(2.0, Fault.ADD, "worker-3"),
-    Step(2.5, Fault.ENOUGH_IN_SYNC),
+    Step(2.5, Fault.WAKE_KAFKA),
     Step(3.5, Fault.FLUSH_REDIS),
 )
 COUNT: Final = 600
@@ -69,6 +69,7 @@ def test_a_mutant_of_sources_that_have_changed_is_refused() -> None:
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("mutant", CHOSEN, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_found_out(mutant: Mutant, own_site: SiteFactory, site_settings: SiteSettings, tmp_path: Path) -> None:
+    began = time.monotonic()
     site = own_site()
     broken = str(mutant.make(tmp_path / "mutant"))
     with Fleet(site_settings(site, retry=RETRY), tmp_path, site=site, mutant=broken) as fleet, Life(fleet, SEED) as life:
@@ -78,7 +79,7 @@ def test_a_mutant_is_found_out(mutant: Mutant, own_site: SiteFactory, site_setti
         verdict = judge(life, mutant)
     fleet.say(f"seed {SEED}: {mutant.name}: {verdict}")
     found = bool(verdict.promises & mutant.breaks)
-    record([Trial(mutant_name(mutant.name), SEED, commit(), found, verdict.accepted)])
+    record([Trial(mutant_name(mutant.name), SEED, commit(), found, verdict.accepted, recovery=time.monotonic() - began)])
     assert found, f"seed {SEED}: nobody noticed that {mutant.name}: {verdict}"
 
 

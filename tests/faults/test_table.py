@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.faults import trials
 from tests.faults.table import BEGIN, END, put, table
-from tests.faults.trials import Trial, lacking, read, record
+from tests.faults.trials import Trial, lacking, read, record, valid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +17,7 @@ TRIALS = [
     Trial("Redis flushed", 1, "abc", clean=True, jobs=1000, recovery=0.5),
     Trial("Redis flushed", 1, "abc", clean=True, jobs=1000, recovery=1.5),
     Trial("Redis flushed", 2, "abd", clean=False, jobs=500, recovery=9.0, breaches=("I1: gone",)),
-    Trial("engine killed", 2, "abd", clean=True, jobs=500),
+    Trial("engine killed", 2, "abd", clean=True, jobs=500, paid=3),
 ]
 
 
@@ -37,7 +39,32 @@ def test_the_table_tells_each_fault() -> None:
     lines = table(TRIALS).splitlines()
     assert "| Redis flushed | 3 | 2 | 1,500 | 1.0 s | 1.5 s | abc, abd |" in lines
     assert "| engine killed | 1 | 1 | 500 |  |  | abd |" in lines
-    assert lines[-1] == "4 trials, 3 of them clean."
+    assert lines[-2] == "4 trials, 3 of them clean, in 2 fleets' lives of 1,500 jobs."
+    assert lines[-1].startswith("3 jobs that did nothing had a try too many")
+
+
+def test_trials_count_until_what_they_concern_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_ROOT", tmp_path)
+
+    def commit(file: str, text: str) -> str:
+        (tmp_path / file).write_text(text)
+        for arguments in (["add", "."], ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "x"]):
+            subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+        return subprocess.check_output(["git", "rev-parse", "--short=10", "HEAD"], cwd=tmp_path, text=True).strip()
+
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    first, second, third = commit("worker", "1"), commit("page", "1"), commit("worker", "2")
+    done = [
+        Trial("x", number, made, clean=True, jobs=1) for number, made in enumerate((first, second, f"{second}+", "nobody's"))
+    ]
+
+    def counted(tested: str, *paths: str) -> list[str]:
+        return [trial.commit for trial in valid(done, tested, paths)]
+
+    assert counted(second, "worker") == [first, second]
+    assert counted(second, "worker", "page") == [second]
+    assert counted(third, "worker") == []
+    assert counted(third, "page") == [second]
 
 
 def test_the_table_takes_its_own_place_alone() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ class Trial:
     jobs: int
     recovery: float | None = None
     breaches: tuple[str, ...] = ()
+    paid: int = 0
+    """Jobs of that life that did nothing and had a try too many, as we ended the engine or worker that ran them alone."""
 
 
 def record(trials: Iterable[Trial], path: str | None = None) -> None:
@@ -51,15 +54,32 @@ def commit() -> str:
     return f"{head}+" if head and _git("status", "--porcelain", "--", *_CODE) else head
 
 
+def valid(trials: Iterable[Trial], tested: str, paths: Sequence[str]) -> list[Trial]:
+    """Those of ``trials`` that tell of the commit ``tested``: run on it, or on one that does not differ in any of ``paths``."""
+    return [trial for trial in trials if trial.commit == tested or _unchanged(trial.commit, tested, tuple(paths))]
+
+
 def lacking(wanted: Sequence[str], count: int, trials: Iterable[Trial]) -> Counter[str]:
     """How many clean trials of each of ``wanted`` are missing to ``count``."""
     done = Counter(trial.fault for trial in trials if trial.clean)
     return Counter({fault: count - done[fault] for fault in wanted if done[fault] < count})
 
 
+@cache
+def _unchanged(since: str, tested: str, paths: tuple[str, ...]) -> bool:
+    """Whether git knows both commits, and no difference between them in ``paths``."""
+    if not since or not tested or "+" in since + tested:
+        return False
+    return _run("diff", "--quiet", since, tested, "--", *paths).returncode == 0
+
+
 def _git(*arguments: str) -> str:
+    return _run(*arguments).stdout.strip()
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = ["git", *arguments]
     try:
-        answer = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return ""
-    return answer.stdout.strip()
+        return subprocess.CompletedProcess(argv, 127, "", "")

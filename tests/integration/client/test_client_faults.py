@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.client.echo import EchoFleet
-from tests.support import eventually
+from tests.support import eventually, frozen
 
 from penstock import AsyncClient, Client, DeliveryFailed, FlushTimeout, ResultsUnavailable, ResultTimeout
 
@@ -36,22 +31,6 @@ def fleet(settings: SettingsFactory, make_topics: MakeTopics, server: LocalRedis
     made = settings(redis={"url": server.url})
     make_topics(made)
     return made
-
-
-@contextmanager
-def frozen(pid: int) -> Generator[None]:
-    """A process that is there and does nothing: its connections stay open and are not answered."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        eventually(lambda: stands_still(pid), "all its threads have stopped")
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def stands_still(pid: int) -> bool:
-    """Whether the system has stopped all threads of a process: on a busy machine some still run a little after the signal."""
-    return all(status.read_text().rpartition(")")[2].split()[0] == "T" for status in Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 class Waiter:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from confluent_kafka import Producer
 from tests.backends.numpy_models import KILLS_WORKER, NO_MEMORY, write_model
 from tests.integration.worker.fleet import HERE, Fleet, MakeFleet, Tail, WorkerProcess, job, letter_headers, names
+from tests.integration.worker.test_running import get
 from tests.support import eventually
 
 from penstock_schemas.dead import parse_letter
+from penstock_schemas.headers import parse_rfc3339
 from penstock_schemas.retries import is_probe, own_headers, parse_tries
 
 if TYPE_CHECKING:
@@ -66,6 +68,15 @@ def test_a_job_that_may_pass_is_tried_again_when_it_is_due_and_keeps_all_it_had(
     tries = parse_tries(letter_headers(two), topic="", partition=0, offset=0, timestamp_ms=0, retried=True)
     assert tries.place == (fleet.settings.names.jobs(), 1, 0)
     assert [failure["attempt"] for failure in tries.failures] == [1, 2]
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in letter_headers(one)}
+    due, first_failed = parse_rfc3339(said["penstock-due"]), parse_rfc3339(said["penstock-first-failure"])
+    assert due is not None
+    assert first_failed is not None
+    assert abs(due - 1000 - time_ms(one)) < 3000, "by the broker's clock"
+    assert abs(first_failed - time_ms(one)) < 3000
+    assert (said["penstock-attempt"], said["penstock-error-code"], said["penstock-model"]) == ("2", "out_of_memory", "m")
+    assert (said["penstock-model-version"], said["penstock-origin"]) == ("1", f"{fleet.settings.names.jobs()}-1-0")
+    assert said["penstock-worker"]
     derived = dict(letter_headers(two))["penstock-id"]
     assert derived is not None
     (letter,) = fleet.letters(derived.decode()).values()
@@ -115,7 +126,7 @@ def test_a_model_that_fails_every_job_rests_and_comes_back(make_fleet: MakeFleet
     broken = tmp_path / "broken"
     broken.touch()
     rest = {"tiers": ["1s"], "breaker_failures": 5, "breaker_seconds": 0}
-    fleet = make_fleet(fails=broken, retry=rest)
+    fleet = make_fleet(fails=broken, retry=rest, worker={"metrics_port": 0})
     worker = fleet.start().ready()
     for name in names("j", range(4)):
         fleet.publish(job(1), name)
@@ -124,6 +135,7 @@ def test_a_model_that_fails_every_job_rests_and_comes_back(make_fleet: MakeFleet
     fleet.publish(job(1), "k-20")
     fleet.flush()
     worker.until("every job of a model fails; its jobs wait, at no attempt, until one succeeds")
+    assert get(worker, "/readyz") == (503, "every job of m fails\n")
     for name in names("k", range(20)):
         fleet.publish(job(1), name)
     fleet.flush()
@@ -133,6 +145,7 @@ def test_a_model_that_fails_every_job_rests_and_comes_back(make_fleet: MakeFleet
     outcomes = fleet.outcomes(*names("k", range(21)))
     assert {(outcome.status, outcome.attempts) for outcome in outcomes} == {("succeeded", 1)}
     worker.until("a model gives results again")
+    assert get(worker, "/readyz") == (200, "ok\n")
     waiting.close()
 
 

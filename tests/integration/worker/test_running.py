@@ -6,12 +6,15 @@ import signal
 import urllib.error
 import urllib.request
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 
 import psutil
 from confluent_kafka import TopicPartition
 from tests.backends.numpy_models import write_model
+from tests.integration.worker.conftest import make_settings
 from tests.integration.worker.fleet import Fleet, MakeFleet, WorkerProcess, job, names
-from tests.support import eventually
+from tests.support import KafkaFactory, eventually, frozen
 
 
 def publish(fleet: Fleet, prefix: str, count: int, *, partition: int = -1, queue: str = "") -> list[str]:
@@ -164,3 +167,35 @@ def test_wrong_topics_end_a_worker_with_what_to_do(make_fleet: MakeFleet) -> Non
     (line,) = worker.lines("cannot start")
     assert "max.message.bytes is 8388608, wanted: 16777216" in line["reason"]
     assert "penstock topics apply" in line["reason"]
+
+
+def test_an_engine_that_does_not_stay_up_ends_its_worker_with_nothing_committed(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    jobs = publish(fleet, "j", 3)
+    broken = fleet.settings.worker.model_copy(update={"backend": "no_such_backend"})
+    worker = fleet.start(fleet.settings.model_copy(update={"worker": broken}))
+    assert worker.ended() == 1
+    (line,) = worker.lines("the worker ends")
+    assert line["reason"].startswith("the engine on cpu did not stay up for 5 starts in a row")
+    assert set(fleet.committed().values()) == {0}
+    fleet.start().ready()
+    assert errors(fleet, jobs) == {}
+
+
+def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafka: KafkaFactory, tmp_path: Path) -> None:
+    kafka = own_kafka()
+    path = write_model(tmp_path / "m", batch_seconds=1.0)
+    models = {"m": {"path": str(path)}}
+    small = {"backend": "numpy_models", "metrics_port": 0, "delivery_records": 1}
+    fleet = Fleet(make_settings(kafka, models, worker=small), tmp_path / "fleet")
+    with closing(fleet):
+        worker = fleet.start().ready()
+        assert get(worker, "/readyz") == (200, "ok\n")
+        jobs = publish(fleet, "j", 4, partition=0)
+        fleet.outcome("j-0")  # and the next one is with the model
+        with frozen(kafka.pid):
+            eventually(lambda: get(worker, "/readyz")[1].startswith("Kafka has confirmed no record for "), "it says so")
+        assert errors(fleet, jobs) == {}
+        eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it is ready again")
+        assert worker.drain() == 0
+        assert [len(worker.lines(f"Kafka confirms {what}")) for what in ("no records; waiting", "records again")] == [1, 1]

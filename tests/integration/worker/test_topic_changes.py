@@ -86,21 +86,6 @@ def test_a_jobs_topic_that_is_deleted_and_made_again_is_read_from_its_start(make
 
 
 @pytest.mark.timeout(240)
-def test_a_worker_says_that_too_few_replicas_are_in_sync_and_goes_on_by_itself(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(worker={"metrics_port": 0})
-    worker = fleet.start().ready()
-    change(fleet.settings, fleet.settings.names.outcomes, "min.insync.replicas", "2")
-    ids = publish(fleet, "waits", 5)
-    eventually(lambda: get(worker, "/readyz")[1].startswith("Kafka has confirmed no record for "), "it says so", 60)
-    assert worker.lines("Kafka confirms no records; waiting")
-    change(fleet.settings, fleet.settings.names.outcomes, "min.insync.replicas", "1")
-    assert errors(fleet, ids) == {}
-    eventually(lambda: get(worker, "/readyz")[0] == 200, "it is ready again", 60)
-    assert worker.drain() == 0
-    assert [len(worker.lines(f"Kafka confirms {what}")) for what in ("no records; waiting", "records again")] == [1, 1]
-
-
-@pytest.mark.timeout(240)
 def test_retry_and_dead_topics_that_are_deleted_are_told(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(worker={"metrics_port": 0}, retry={"tiers": ["1s"]})
     worker = fleet.start().ready()

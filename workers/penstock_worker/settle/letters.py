@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,6 +15,8 @@ from penstock_schemas.topics import LETTER_OVERHEAD
 from penstock_worker.limits import too_large_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from penstock_schemas.headers import Header
     from penstock_schemas.settings import Settings
     from penstock_worker.engine.wire import Failure
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Letters:
-    """Writes one worker's letters and retry records."""
+    """Writes one worker's letters and retry records. ``now_ms`` tells the time by the broker's clock."""
 
-    def __init__(self, settings: Settings, worker: str) -> None:
+    def __init__(self, settings: Settings, worker: str, now_ms: Callable[[], float]) -> None:
+        self._now_ms = now_ms
         self._limit = settings.topics.max_job_bytes + LETTER_OVERHEAD
         self._worker = worker
 
@@ -34,7 +36,7 @@ class Letters:
         """What is known of a job's tries, the one that just failed among them."""
         error = JobError(ErrorCode(failure.code), failure.message)
         return delivery.tries(index).failed(
-            error, time_ms=_now_ms(), worker=self._worker, model=failure.model, version=failure.version
+            error, time_ms=round(self._now_ms()), worker=self._worker, model=failure.model, version=failure.version
         )
 
     def job(self, delivery: Delivery, index: int, job_id: bytes, failure: Failure, tries: Tries) -> Letter:
@@ -48,19 +50,25 @@ class Letters:
             evidence=failure.evidence,
             batch_rows=failure.batch_rows,
             worker=self._worker,
-            time_ms=_now_ms(),
+            time_ms=round(self._now_ms()),
         )
 
     def retry(self, job_id: bytes | None, error: JobError, tries: Tries, delay: float) -> list[Header]:
         """Headers of the record that takes a job's place; ``tries`` are those of its next try, ``delay`` in seconds."""
-        due_ms = _now_ms() + round(delay * 1000)
+        due_ms = round(self._now_ms() + delay * 1000)
         return build_retry_headers(tries, job_id=job_id, error=error, worker=self._worker, due_ms=due_ms)
 
     def gap(self, partition: TopicPartition, first: int, last: int, reason: str) -> Letter:
         """The letter for offsets ``first`` to ``last``, which nobody has read."""
         topic, number = partition
         return build_gap_letter(
-            topic=topic, partition=number, first=first, last=last, reason=reason, worker=self._worker, time_ms=_now_ms()
+            topic=topic,
+            partition=number,
+            first=first,
+            last=last,
+            reason=reason,
+            worker=self._worker,
+            time_ms=round(self._now_ms()),
         )
 
 
@@ -86,7 +94,3 @@ def too_large_outcome(value: bytes) -> bytes:
         generation=line.get("generation"),
         reply_to=line.get("reply_to"),
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -37,7 +37,7 @@ class Publisher:
     """Publishes what came of jobs. ``now_ms`` tells the time by the broker's clock."""
 
     def __init__(self, settings: Settings, worker: str, outbox: Outbox, breaker: Breaker, now_ms: Callable[[], float]) -> None:
-        self._letters = Letters(settings, worker)
+        self._letters = Letters(settings, worker, now_ms)
         self._policy = Policy(settings)
         self._outbox = outbox
         self._breaker = breaker
