@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Final
 
 from tests.faults.deck import CLUSTER, FLEET, KAFKA, REDIS
@@ -49,6 +50,7 @@ RANDOM_KILLS: Final = "worker killed at random"
 REDRIVE: Final = "redrive killed and started again"
 DRAINED: Final = "worker or projector drained, and nothing repeated"
 TWICE: Final = "jobs submitted twice, before and after the first has run"
+LETTERS: Final = "a million letters listed, counted and redriven in bounded memory"
 FLAT: Final = "an hour under load: memory, handles and threads stay flat"
 
 
@@ -70,9 +72,10 @@ def mutant_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """``test`` is a file in this folder, or one test of it; ``wanted``: clean trials of each of ``faults``, None: the usual.
+    """``test`` is a file, seen from this folder, or one test of it.
 
-    ``minutes``: about how long the usual takes on two cores. ``concerns``: the code whose changes ask for new trials.
+    ``wanted``: clean trials of each of ``faults``, None: the usual. ``minutes``: about how long the usual takes on two cores.
+    ``concerns``: the code whose changes ask for new trials.
     """
 
     test: str
@@ -84,7 +87,7 @@ class Subject:
     @property
     def paths(self) -> tuple[str, ...]:
         """What must be as it was for a trial to count: :attr:`concerns`, and the test itself."""
-        return (*self.concerns, f"tests/faults/{self.test.partition('::')[0]}")
+        return (*self.concerns, normpath(f"tests/faults/{self.test.partition('::')[0]}"))
 
 
 def _of_worker(*names: str) -> tuple[str, ...]:
@@ -116,6 +119,7 @@ SUBJECTS: Final = (
         concerns=_JOBS,
     ),
     Subject("test_redrive.py", (REDRIVE,), 20, concerns=("schemas", "producers/penstock/dead")),
+    Subject("../integration/cli/test_dead_many.py", (LETTERS,), 15, wanted=1, concerns=("schemas", "producers/penstock/dead")),
     Subject("test_topics.py", (RECREATED,), 6, concerns=_TO_KAFKA),
     Subject("test_damage.py", (DAMAGED,), 10, concerns=_TO_KAFKA),
     Subject("test_disk.py::test_kafka_runs_out_of_disk_and_gets_some_back", (KAFKA_DISK,), 20, concerns=_TO_KAFKA),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.faults.harness import Fleet
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support import MakeTopics, SettingsFactory
+
+WITHIN: Final = 10.0
+"""Seconds in which that must be: a later one is no clean trial. Engines are not taken over: the other workers' are up."""
 
 
 @pytest.mark.soak
@@ -57,7 +60,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
         ]
         seconds = (max(firsts) - at) / 1000
         fleet.say(f"the last job of the killed worker had its outcome after {seconds:.1f} s")
-        record([Trial(LAST_OUTCOME, SEED, tested, clean=True, jobs=verdict.accepted, recovery=seconds)])
+        record([Trial(LAST_OUTCOME, SEED, tested, clean=seconds <= WITHIN, jobs=verdict.accepted, recovery=seconds)])
 
 
 def _before(end: float) -> bool:

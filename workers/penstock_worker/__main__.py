@@ -127,7 +127,7 @@ def _work(settings: Settings, options: argparse.Namespace, stop: Stop, topics: T
 
 def _project(settings: Settings, options: argparse.Namespace, stop: Stop) -> int:
     from penstock_worker.metrics import ProjectorMetrics
-    from penstock_worker.project.projector import run_projector
+    from penstock_worker.project.running import run_projector
     from penstock_worker.project.store import StoreUnsuitable
 
     log = structlog.get_logger("penstock.projector")

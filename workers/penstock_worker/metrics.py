@@ -154,13 +154,15 @@ class ProjectorMetrics:
         self._lag = Gauge("penstock_projector_lag", "Outcomes that are not in Redis yet.", registry=registry)
         self.is_serving = False
         """Whether the projector has begun to serve."""
+        self.kafka_problem: str | None = None
+        """Why no outcomes come from Kafka now, or None."""
         self._is_available = True
 
     def ready(self) -> str | None:
         """Why results do not reach Redis now, or None."""
         if not self.is_serving:
             return "is starting"
-        return None if self._is_available else "Redis takes no results"
+        return self.kafka_problem if self._is_available else "Redis takes no results"
 
     def projected(self, written: int, present: int) -> None:
         """Outcomes that were written, and outcomes that were not because an earlier one stands."""

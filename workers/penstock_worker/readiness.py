@@ -21,7 +21,7 @@ def why_not_ready(pool: Pool, intake: Intake, outbox: Outbox, breaker: Breaker, 
         return "has not joined the consumer group yet"
     if (problem := outbox.problem) is not None:
         return problem
-    if intake.health.down:
-        return "no Kafka broker can be reached"
+    if (problem := intake.health.problem) is not None:
+        return problem
     failing = breaker.unready(time.monotonic())
     return f"every job of {', '.join(failing)} fails" if failing else topics.problem

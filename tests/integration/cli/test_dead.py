@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,9 @@ def test_a_redrive_says_what_it_would_do_does_it_once_and_is_on_record(letters: 
     dry = dead(letters, tmp_path, "redrive", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "3 letters would be redriven; 3 left as they are" in dry.stdout
+    told = dry.stdout[dry.stdout.index("would be redriven\n") :]
+    assert re.search(r"hour \(UTC\) .*total\n +\d{4}-\d\d-\d\d \d\d:00 .* \d\n", told), "by model, code and hour"
+    assert sum(int(line.split()[-1]) for line in told.splitlines() if re.match(r" +\d{4}-", line)) == 3
     assert jobs_of(letters) == []
     done = dead(letters, tmp_path, "redrive", "--yes", "--reason", "version 9 is there")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.faults.subjects import LETTERS
+from tests.faults.trials import Trial, commit, record
 from tests.integration.cli.dead_letters import environment, jobs_of, letter, write_letters
 
 from penstock_schemas.settings import Settings
@@ -53,3 +55,5 @@ def test_many_letters_take_little_memory(settings: SettingsFactory, make_topics:
         print(f"{' '.join(arguments)}: {told}; {time.monotonic() - began:.0f} s")  # noqa: T201
         assert most - least < ROOM + A_LETTER * MANY, arguments
     assert len(jobs_of(many)) == MANY
+    if os.environ.get("SOAK"):
+        record([Trial(LETTERS, int(os.environ.get("FAULTS_SEED", "0")), commit(), clean=True, jobs=MANY)])

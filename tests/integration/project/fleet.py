@@ -20,6 +20,7 @@ class Figures:
     """What one projector counted."""
 
     def __init__(self) -> None:
+        self.kafka_problem: str | None = None
         self.written = self.present = self.garbage = self.expired = 0
         self.behind = -1
         self.causes: list[Cause] = []

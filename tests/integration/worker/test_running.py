@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 from tests.backends.numpy_models import write_model
 from tests.integration.worker.conftest import make_settings
 from tests.integration.worker.fleet import Fleet, MakeFleet, WorkerProcess, job, names
-from tests.support import KafkaFactory, eventually, frozen
+from tests.support import KafkaFactory, RedisFactory, eventually, frozen
 
 
 def publish(fleet: Fleet, prefix: str, count: int, *, partition: int = -1, queue: str = "") -> list[str]:
@@ -199,3 +199,28 @@ def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafk
         eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it is ready again")
         assert worker.drain() == 0
         assert [len(worker.lines(f"Kafka confirms {what}")) for what in ("no records; waiting", "records again")] == [1, 1]
+
+
+def test_a_projector_says_which_service_is_away(own_kafka: KafkaFactory, own_redis: RedisFactory, tmp_path: Path) -> None:
+    kafka, redis = own_kafka(), own_redis()
+    models = {"m": {"path": str(write_model(tmp_path / "m"))}}
+    sections = {"worker": {"roles": ["project"], "metrics_port": 0}, "redis": {"url": redis.url}}
+    with closing(Fleet(make_settings(kafka, models, **sections), tmp_path / "fleet")) as fleet:
+        projector = fleet.start()
+
+        def becomes(status: int, text: str) -> None:
+            eventually(lambda: get(projector, "/readyz") == (status, f"{text}\n"), text, 60)
+
+        becomes(200, "ok")
+        redis.kill()
+        becomes(503, "Redis takes no results")
+        redis.start()
+        becomes(200, "ok")
+        kafka.kill()
+        becomes(503, "no Kafka broker can be reached")
+        kafka.start()
+        becomes(200, "ok")
+        assert projector.drain() == 0
+        for event in ("Redis takes no results", "Redis takes results again", "no broker can be reached; waiting"):
+            assert len(projector.lines(event)) == 1, event
+        assert len(projector.lines("Kafka can be reached again")) == 1

@@ -16,6 +16,7 @@ START_MS = 1_800_000_000_000
 
 class Figures:
     def __init__(self) -> None:
+        self.kafka_problem: str | None = None
         self.written = self.present = self.garbage = self.expired = 0
         self.causes: list[Cause] = []
         self.available: list[bool] = []

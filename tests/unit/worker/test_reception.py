@@ -85,18 +85,18 @@ def test_an_outbox_tells_what_became_of_its_records(monkeypatch: pytest.MonkeyPa
         ({"engines": "engine on cpu: is starting"}, "engine on cpu: is starting"),
         ({"joined": False}, "has not joined the consumer group yet"),
         ({"outcomes": "Kafka takes no outcomes for now"}, "Kafka takes no outcomes for now"),
-        ({"down": True}, "no Kafka broker can be reached"),
+        ({"down": "no Kafka broker can be reached"}, "no Kafka broker can be reached"),
         ({"failing": ["digits", "faces"]}, "every job of digits, faces fails"),
         ({"topics": "topics are missing: f.jobs"}, "topics are missing: f.jobs"),
         ({}, None),
     ],
 )
 def test_a_worker_is_ready_when_nothing_keeps_it_from_finishing_jobs(wrong: dict[str, Any], told: str | None) -> None:
-    well: dict[str, Any] = {"engines": None, "joined": True, "outcomes": None, "down": False, "failing": [], "topics": None}
+    well: dict[str, Any] = {"engines": None, "joined": True, "outcomes": None, "down": None, "failing": [], "topics": None}
     now = SimpleNamespace(**well | wrong)
     parts: list[Any] = [
         SimpleNamespace(problem=lambda: now.engines),
-        SimpleNamespace(joined=now.joined, health=SimpleNamespace(down=now.down)),
+        SimpleNamespace(joined=now.joined, health=SimpleNamespace(problem=now.down)),
         SimpleNamespace(problem=now.outcomes),
         SimpleNamespace(unready=lambda _: now.failing),
         SimpleNamespace(problem=now.topics),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer, KafkaError
 
-    from penstock_worker.intake.health import Health
+    from penstock_worker.health import Health
     from penstock_worker.intake.ledger import Mark
     from penstock_worker.intake.ledger import TopicPartition as Place
 

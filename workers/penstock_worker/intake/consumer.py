@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock_worker.health import Health
 from penstock_worker.intake.gate import Gate, Hold
-from penstock_worker.intake.health import Health
 from penstock_worker.intake.member import Member
 from penstock_worker.intake.placing import retry_topics
 from penstock_worker.intake.properties import jobs_properties, retries_properties
@@ -42,7 +42,7 @@ class Intake:
         self._owner = owner
         self._clock = clock
         self._gate = Gate({})
-        self.health = Health()
+        self.health = Health("penstock.intake")
         self.topics = [settings.names.jobs(queue) for queue in settings.worker.queues]
         self._retries = Member(retries_properties(settings, worker), self, self.health, ids)
         self._jobs = {topic: Member(jobs_properties(settings, worker, topic), self, self.health, ids) for topic in self.topics}

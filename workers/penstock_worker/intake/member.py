@@ -20,8 +20,8 @@ from penstock_worker.logs import kafka_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from penstock_worker.health import Health
     from penstock_worker.intake.gate import Hold
-    from penstock_worker.intake.health import Health
     from penstock_worker.intake.ledger import Mark
     from penstock_worker.intake.ledger import TopicPartition as Place
 

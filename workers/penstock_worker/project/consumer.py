@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock_schemas.settings import Settings
 from penstock_worker.damage import StepOver
+from penstock_worker.health import Health
 from penstock_worker.kafka import UNREADABLE, group_properties, leave
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
@@ -36,11 +37,11 @@ class OutcomeConsumer:
         self._assigned: set[int] = set()
         self._troubled: set[int] = set()
         self._damage = StepOver()
-        self._told: dict[int | None, str] = {}  # the last error from each partition
+        self.health = Health("penstock.projector")
         self.joined = False
         self._about = OutcomesTopic(settings)
         self._about.look()
-        self._consumer = Consumer(consumer_properties(settings) | {"logger": kafka_logger()})
+        self._consumer = Consumer(consumer_properties(settings) | {"logger": kafka_logger(), "error_cb": self.health.on_error})
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     @property
@@ -56,6 +57,7 @@ class OutcomeConsumer:
         # consume(n, t) would wait out its time whenever fewer than n records are there.
         first = self._consumer.poll(wait)
         if first is None:
+            self.health.look(self._consumer, self._topic)
             return []
         by_partition = defaultdict[int | None, list[Message]](list)
         # Messages come in long runs of one partition.
@@ -132,9 +134,7 @@ class OutcomeConsumer:
         partition, offset = message.partition(), message.offset() or 0
         if error.fatal():
             raise KafkaException(error)
-        if self._told.get(partition) != error.name():  # once, until another one comes from there
-            self._told[partition] = error.name()
-            self._log.warning("fetch error", topic=self._topic, partition=partition, offset=offset, error=error.str())
+        self.health.tell(message)
         if partition in self._assigned and error.code() in _NOT_IN_LOG:
             sent = self._damage.sent(partition)
             if sent is not None and sent != offset:

@@ -6,7 +6,6 @@ from there. So nothing is lost, and nothing depends on what became of a call who
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -14,11 +13,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from penstock_schemas.settings import Settings
-from penstock_worker.project.consumer import OutcomeConsumer
 from penstock_worker.project.plan import Change, Planner, Records
 from penstock_worker.project.position import Cause, Track, decide_start
-from penstock_worker.project.redis_store import RedisStore
 from penstock_worker.project.source import Source
 from penstock_worker.project.store import MOVED, Store, StoreUnavailable
 
@@ -37,6 +33,9 @@ _SAY_SECONDS: Final = 60.0
 
 class ProjectorMetrics(Protocol):
     """What the projector counts. Called once a batch or less often, never once an outcome."""
+
+    kafka_problem: str | None
+    """Why no outcomes come from Kafka now, or None."""
 
     def projected(self, written: int, present: int) -> None:
         """Outcomes that were written, and outcomes that were not because an earlier one stands."""
@@ -60,6 +59,8 @@ class ProjectorMetrics(Protocol):
 
 
 class _NoMetrics:
+    kafka_problem: str | None = None
+
     def projected(self, written: int, present: int) -> None: ...
     def skipped(self, garbage: int, expired: int) -> None: ...
     def started(self, cause: Cause) -> None: ...
@@ -277,21 +278,3 @@ class Projector:
         self._log.info("Redis takes results again", after=self._away)
         self._away = None
         self._metrics.store_available(True)
-
-
-def run_projector(
-    settings: Settings, stop: threading.Event, *, ready: Callable[[], None], metrics: ProjectorMetrics | None = None
-) -> None:
-    """Project until ``stop`` is set; ``ready`` is called once, when it serves. Raises StoreUnsuitable if Redis can never do."""
-    store = RedisStore(settings.redis, settings.names)
-    planner = Planner(settings.names, settings.result_ttl)
-    projector = Projector(OutcomeConsumer(settings), store, planner, settings.result_ttl, metrics=metrics)
-    told = False
-    try:
-        while not stop.is_set():
-            projector.turn()
-            if not told and projector.ready:
-                told = True
-                ready()
-    finally:
-        projector.close()

@@ -1,4 +1,4 @@
-"""Owns what the Kafka client says is wrong: remembered for the readiness probe, and logged once a change of state."""
+"""Owns what a consumer's Kafka client says is wrong: remembered for the readiness probe, and logged once a change of state."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _REBALANCING: Final = frozenset({KafkaError.REBALANCE_IN_PROGRESS, KafkaError.IL
 
 
 class Health:
-    """The consumer's troubles. Its methods are the client's callbacks: nothing in them raises."""
+    """A consumer's troubles. Its methods are the client's callbacks: nothing in them raises."""
 
-    def __init__(self) -> None:
-        self._log = structlog.get_logger("penstock.intake")
+    def __init__(self, logger: str) -> None:
+        self._log = structlog.get_logger(logger)
         self._told: dict[Any, tuple[str, float]] = {}
         """The last error of each partition, and when that was."""
         self._complained: str | None = None
@@ -48,6 +48,11 @@ class Health:
         elif self._complained != error.name() and error.code() != KafkaError._TRANSPORT:  # noqa: SLF001  # its public name
             self._complained = error.name()
             self._log.warning("Kafka client error", error=error.str())
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, or None."""
+        return "no Kafka broker can be reached" if self.down else None
 
     def look(self, consumer: Any, topic: str) -> None:
         """While no broker is known to be up, ask now and then: an idle worker hears of it in no other way."""
