@@ -70,6 +70,8 @@ class Worker:
         self._taking = Taking(limits, self._ledger, self._caution, self._missing)
         self._summary = Summary(metrics, time.monotonic)
         self._full_since: float | None = None
+        self._spare = 0
+        """So many records may still be taken in while there is no room, and answers are polled for."""
         self._commit_due = 0.0
         self._came = False
         """Whether partitions came of which nothing was taken yet."""
@@ -161,7 +163,7 @@ class Worker:
         """Take in what there is room for, hand it on, take answers, settle, commit."""
         room = self._pool.hungry and not self._outbox.full
         if room:
-            self._full_since = None
+            self._full_since, self._spare = None, self._settings.worker.delivery_records
             self._intake.resume()
             idle = not self._pool.busy and not self._outbox.unconfirmed and not self._caution.busy
             self._take(self._intake.poll(_IDLE_POLL if idle else 0, self._settings.worker.delivery_records))
@@ -188,11 +190,13 @@ class Worker:
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        full = now - self._full_since >= _PAUSE_AFTER
-        if full:
+        if now - self._full_since >= _PAUSE_AFTER or (self._asking and self._spare <= 0):
             self._intake.pause()
-        if full or self._asking:
             self._take(self._intake.poll(0, 1))
+        elif self._asking:
+            fetched = self._intake.poll(0, self._spare)
+            self._spare -= len(fetched.jobs) + len(fetched.retries)
+            self._take(fetched)
 
     def _turn(self, timeout: float) -> None:
         """Hand on, listen up to ``timeout`` seconds, publish: the part of a step that takes nothing in."""
