@@ -15,6 +15,7 @@ from tests.faults.deck import ENDS, Fault, Where
 
 WORKERS: Final = 3
 PROJECTORS: Final = 2
+_USUALLY: Final = {"worker": WORKERS, "projector": PROJECTORS}
 _ENGINE_KILLS: Final = 1
 """A job that was run alone when we killed its engine is innocent, and is given up the second time: so one a worker."""
 _LENGTHS: Final[Mapping[Fault, tuple[float, float]]] = {
@@ -68,7 +69,7 @@ class _Maker:
     deck: Sequence[Fault]
     links: Sequence[str]
     members: list[str] = field(default_factory=first_members)
-    made: dict[str, int] = field(default_factory=lambda: {"worker": WORKERS, "projector": PROJECTORS})
+    made: dict[str, int] = field(default_factory=lambda: dict(_USUALLY))
     away_until: dict[str, float] = field(default_factory=dict[str, float])
     """Until when a member is frozen, or a service or link (by its name) away."""
     engine_kills: dict[str, int] = field(default_factory=dict[str, int])
@@ -125,7 +126,8 @@ class _Maker:
             self.steps.append(Step(until, ENDS[fault], target))
         else:
             self.members.remove(target)
-            self._add(now + self.random.uniform(0.0, 2.0), role)
+            if len(self._of(role)) < _USUALLY[role]:  # where one was added, there is room for another one now
+                self._add(now + self.random.uniform(0.0, 2.0), role)
         return True
 
     def _service(self, now: float, fault: Fault) -> bool:
