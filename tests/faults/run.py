@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -51,6 +52,11 @@ def in_turn(name: str) -> pytest.MarkDecorator:
     assert name in _IN_TURN
     why = f"its seed chose {_TURN!r} of {len(_IN_TURN)} subjects; FAULTS_ALL=1 runs all, and make soak at full size"
     return pytest.mark.skipif(not _ALL and name != _TURN, reason=why)
+
+
+def earlier_than(end: float) -> bool:
+    """Whether it is earlier than ``end``, in monotonic seconds."""
+    return time.monotonic() < end
 
 
 def options(folder: Path, *, tensorflow: bool = False, **kafka: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tests.faults.deck import FLEET, KAFKA, REDIS, Fault
 from tests.faults.harness import Fleet
 from tests.faults.jobs import TRIED, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, conclude, in_turn, live, options
+from tests.faults.run import ROUNDS, SEED, SESSION, SOAK, conclude, earlier_than, in_turn, live, options
 from tests.faults.schedule import WORKERS, Step, first_members, make_schedule
 from tests.faults.subjects import DRAINED, TWICE
 from tests.faults.trials import Trial, commit, record
@@ -86,7 +86,7 @@ def test_jobs_that_are_submitted_twice_have_one_result(
             life.submit(chain(burst, burst))
             if number % 2:
                 fleet.kill_engines(members[number % WORKERS])
-            life.live_while(partial(_before, time.monotonic() + 0.5), iter(()), rate=0, besides=lambda: None)
+            life.live_while(partial(earlier_than, time.monotonic() + 0.5), iter(()), rate=0, besides=lambda: None)
             life.submit(burst)
             life.flush()
             life.recoveries.add(TWICE, life.accepted)
@@ -95,7 +95,3 @@ def test_jobs_that_are_submitted_twice_have_one_result(
             life.flush()
         verdict = conclude(fleet, life)
     assert verdict.accepted == ROUNDS * 240
-
-
-def _before(end: float) -> bool:
-    return time.monotonic() < end

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import structlog
+from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 from tests.support import eventually
 
@@ -60,8 +62,12 @@ def two_joined(turns: tuple[Callable[[], object], Callable[[], object]], joined:
 
 
 def members(chosen: Settings, group: str) -> int:
+    return len(described(chosen, group).members)
+
+
+def described(chosen: Settings, group: str) -> Any:
     admin: Any = AdminClient({"bootstrap.servers": chosen.kafka.bootstrap_servers, "log_level": 0})
-    return len(admin.describe_consumer_groups([group])[group].result(10).members)
+    return admin.describe_consumer_groups([group])[group].result(10)
 
 
 @pytest.mark.timeout(120)
@@ -80,62 +86,64 @@ def test_an_idle_worker_leaves_at_once(settings: SettingsFactory, make_topics: M
     busy.close()
 
 
+@dataclass
+class Midway:
+    """A group in the middle of a rebalance, which waits for the second member of ``first``."""
+
+    chosen: Settings
+    first: Intake
+    owner: _Owner
+    other: _Owner
+    """Of the worker that came; it is polled by a thread of its own."""
+    held: set[Any]
+    """What the first one had before that."""
+
+
+@pytest.fixture
+def midway(settings: SettingsFactory, make_topics: MakeTopics) -> Iterator[Midway]:
+    chosen = settings(kafka={"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}})
+    make_topics(chosen)
+    owners = _Owner(), _Owner()
+    first, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
+    first.subscribe()
+    group = chosen.names.workers_group
+    eventually(lambda: (first.poll(0.01, 1), first.joined and members(chosen, group) == 2)[1], "it joined")
+    held = set(owners[0].held)
+    ended = threading.Event()
+    comer.subscribe()
+    background = threading.Thread(target=lambda: [comer.poll(0.01, 1) for _ in iter(ended.is_set, True)])
+    background.start()
+    try:
+        (jobs,) = first._jobs.values()
+        eventually(lambda: not jobs.poll(0.01, 1) and owners[0].held != held, "the first member gave up its share")
+        yield Midway(chosen, first, owners[0], owners[1], held)
+    finally:
+        ended.set()
+        background.join()
+        comer.close()
+
+
 @pytest.mark.timeout(120)
-def test_a_worker_leaves_in_the_middle_of_a_rebalance(
-    settings: SettingsFactory, make_topics: MakeTopics, request: pytest.FixtureRequest
-) -> None:
+def test_a_worker_leaves_in_the_middle_of_a_rebalance(midway: Midway) -> None:
     """The rebalance ends when all have given up what they must, and the leaver's second member does so in a poll of its own."""
-    chosen = settings(kafka={"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}})
-    make_topics(chosen)
-    owners = _Owner(), _Owner()
-    leaver, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
-    leaver.subscribe()
-    group = chosen.names.workers_group
-    eventually(lambda: (leaver.poll(0.01, 1), leaver.joined and members(chosen, group) == 2)[1], "it joined")
-    held = set(owners[0].held)
-    ended = threading.Event()
-    comer.subscribe()
-    background = threading.Thread(target=lambda: [comer.poll(0.01, 1) for _ in iter(ended.is_set, True)])
-    background.start()
-    request.addfinalizer(comer.close)
-    request.addfinalizer(background.join)
-    request.addfinalizer(ended.set)
-    (jobs,) = leaver._jobs.values()
-    eventually(lambda: not jobs.poll(0.01, 1) and owners[0].held != held, "the first member gave up its share")
     with structlog.testing.capture_logs() as said:
-        leaver.close()
+        midway.first.close()
     assert not [line for line in said if line["event"].startswith("leaving the group without")]
-    eventually(lambda: owners[1].held == held, "the other has it all")
+    eventually(lambda: midway.other.held == midway.held, "the other has it all")
 
 
 @pytest.mark.timeout(120)
-def test_a_commit_in_the_middle_of_a_rebalance_keeps_nobody_waiting(
-    settings: SettingsFactory, make_topics: MakeTopics, request: pytest.FixtureRequest
-) -> None:
+def test_a_commit_in_the_middle_of_a_rebalance_keeps_nobody_waiting(midway: Midway) -> None:
     """Kafka answers it after the member's own join, and that when the worker's other member has joined, too."""
-    chosen = settings(kafka={"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}})
-    make_topics(chosen)
-    owners = _Owner(), _Owner()
-    stayer, comer = Intake(chosen, owners[0], BrokerClock(), "a"), Intake(chosen, owners[1], BrokerClock(), "b")
-    stayer.subscribe()
-    group = chosen.names.workers_group
-    eventually(lambda: (stayer.poll(0.01, 1), stayer.joined and members(chosen, group) == 2)[1], "it joined")
-    held = set(owners[0].held)
-    ended = threading.Event()
-    comer.subscribe()
-    background = threading.Thread(target=lambda: [comer.poll(0.01, 1) for _ in iter(ended.is_set, True)])
-    background.start()
-    request.addfinalizer(comer.close)
-    request.addfinalizer(background.join)
-    request.addfinalizer(ended.set)
-    (jobs,) = stayer._jobs.values()
-    eventually(lambda: not jobs.poll(0.01, 1) and owners[0].held != held, "the first member gave up its share")
-    time.sleep(0.5)  # it asks to join again
-    kept = next(place for place in owners[0].held if place[0] == chosen.names.jobs(""))
+    stayer, names = midway.first, midway.chosen.names
+    joining = ConsumerGroupState.PREPARING_REBALANCING
+    eventually(lambda: described(midway.chosen, names.workers_group).state == joining, "the first member asks to join again")
+    kept = next(place for place in midway.owner.held if place[0] == names.jobs(""))
     stayer.commit({kept: Mark(0, 0, 0)})
     assert stayer.answer([kept]) is None
     eventually(lambda: (stayer.poll(0.01, 1), stayer.answer([kept]) is not None)[1], "the commit is answered")
-    eventually(lambda: (stayer.poll(0.01, 1), owners[0].held | owners[1].held == held)[1], "all is shared out again")
+    shared = "all is shared out again"
+    eventually(lambda: (stayer.poll(0.01, 1), midway.owner.held | midway.other.held == midway.held)[1], shared)
     stayer.close()
 
 

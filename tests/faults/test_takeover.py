@@ -10,7 +10,7 @@ import pytest
 from tests.faults.harness import Fleet
 from tests.faults.jobs import Kind, make_jobs
 from tests.faults.life import Life
-from tests.faults.run import ROUNDS, SEED, SOAK, conclude, in_turn, options
+from tests.faults.run import ROUNDS, SEED, SOAK, conclude, earlier_than, in_turn, options
 from tests.faults.subjects import LAST_OUTCOME, TAKEOVER
 from tests.faults.trials import Trial, commit, record
 
@@ -41,7 +41,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
         life.wait_ready(members)
         for number in range(ROUNDS):
             second = time.monotonic() + 1.0
-            life.live_while(partial(_before, second), jobs, rate=600, besides=lambda: None)
+            life.live_while(partial(earlier_than, second), jobs, rate=600, besides=lambda: None)
             victim = fleet.members[f"worker-{number + 1}"]
             killed.append(time.time() * 1000)
             victim.killed = True
@@ -61,7 +61,3 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
         seconds = (max(firsts) - at) / 1000
         fleet.say(f"the last job of the killed worker had its outcome after {seconds:.1f} s")
         record([Trial(LAST_OUTCOME, SEED, tested, clean=seconds <= WITHIN, jobs=verdict.accepted, recovery=seconds)])
-
-
-def _before(end: float) -> bool:
-    return time.monotonic() < end
