@@ -45,6 +45,7 @@ class _Model:
         signature = Signature({"x": Port("FP32", (-1, 4))}, {"y": Port("FP32", (-1, 4)), "rows": Port("INT64", (-1,))})
         self.signatures = {"serving_default": signature}
         self._batch_seconds = float(options.get("batch_seconds", 0))
+        self._begun: str | None = options.get("begun")
         self._most_rows: int | None = options.get("most_rows")
         self._fails: str | None = options.get("fails")
         self._marks: str | None = options.get("marks")
@@ -59,7 +60,9 @@ class _Model:
             raise OutOfMemoryError("no room for this batch")
         if (first == REFUSED).any():
             raise ValueError("x must not be -1")
-        if self._batch_seconds and x.any():  # warm-up, which sends zeros, takes no time
+        if x.any():  # warm-up, which sends zeros, takes no time
+            if self._begun is not None:
+                Path(self._begun).touch()
             time.sleep(self._batch_seconds)
         y = x * 2
         y[first == NAN] = np.nan
@@ -114,6 +117,7 @@ def write_model(
     version: str = "1",
     *,
     batch_seconds: float = 0.0,
+    begun: Path | None = None,
     load_seconds: float = 0.0,
     most_rows: int | None = None,
     fails: Path | None = None,
@@ -121,12 +125,14 @@ def write_model(
 ) -> Path:
     """Put a model for this backend under ``folder``; returns ``folder``.
 
-    ``batch_seconds``: a call takes that long, whatever it holds. ``load_seconds``: so does loading. ``most_rows``: a call of
-    more has no memory. ``fails``: as long as this file is there, every call raises. ``marks``: a folder that is there, where
-    FLAKY_CRASH remembers which rows have crashed a process already.
+    ``batch_seconds``: a call takes that long, whatever it holds. ``begun``: a file that is there as soon as one has begun.
+    ``load_seconds``: so does loading. ``most_rows``: a call of more has no memory. ``fails``: as long as this
+    file is there, every call raises. ``marks``: a folder that is there, where FLAKY_CRASH remembers which rows have crashed a
+    process already.
     """
     (folder / version).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"batch_seconds": batch_seconds, "load_seconds": load_seconds}
+    options |= {} if begun is None else {"begun": str(begun)}
     options |= {} if most_rows is None else {"most_rows": most_rows}
     options |= {} if fails is None else {"fails": str(fails)}
     options |= {} if marks is None else {"marks": str(marks)}

@@ -17,11 +17,11 @@ def why_not_ready(pool: Pool, intake: Intake, outbox: Outbox, breaker: Breaker, 
     """What is wrong, in a sentence, or None. Called from another thread than the worker's, so it only reads."""
     if (problem := pool.problem()) is not None:
         return problem
-    if not intake.joined:
-        return "has not joined the consumer group yet"
     if (problem := outbox.problem) is not None:
         return problem
     if (problem := intake.health.problem) is not None:
         return problem
+    if not intake.joined:
+        return "is not in the consumer group"
     failing = breaker.unready(time.monotonic())
     return f"every job of {', '.join(failing)} fails" if failing else topics.problem

@@ -184,19 +184,22 @@ def test_an_engine_that_does_not_stay_up_ends_its_worker_with_nothing_committed(
 
 def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafka: KafkaFactory, tmp_path: Path) -> None:
     kafka = own_kafka()
-    path = write_model(tmp_path / "m", batch_seconds=1.0)
+    begun = tmp_path / "begun"
+    path = write_model(tmp_path / "m", batch_seconds=3.0, begun=begun)
     models = {"m": {"path": str(path)}}
-    small = {"backend": "numpy_models", "metrics_port": 0, "delivery_records": 1}
-    fleet = Fleet(make_settings(kafka, models, worker=small), tmp_path / "fleet")
+    fleet = Fleet(make_settings(kafka, models, worker={"backend": "numpy_models", "metrics_port": 0}), tmp_path / "fleet")
     with closing(fleet):
         worker = fleet.start().ready()
         assert get(worker, "/readyz") == (200, "ok\n")
-        jobs = publish(fleet, "j", 4, partition=0)
-        fleet.outcome("j-0")  # and the next one is with the model
+        jobs = publish(fleet, "j", 1)
+        eventually(begun.exists, "it is with the model")
         with frozen(kafka.pid):
             eventually(lambda: get(worker, "/readyz")[1].startswith("Kafka has confirmed no record for "), "it says so")
         assert errors(fleet, jobs) == {}
         eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it is ready again")
+        with frozen(kafka.pid):
+            eventually(lambda: get(worker, "/readyz") == (503, "is not in the consumer group\n"), "so does one without jobs")
+        eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it has joined again")
         assert worker.drain() == 0
         assert [len(worker.lines(f"Kafka confirms {what}")) for what in ("no records; waiting", "records again")] == [1, 1]
 

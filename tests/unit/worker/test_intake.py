@@ -222,12 +222,17 @@ def test_newly_assigned_partitions_are_paused_too_while_it_is_paused(made: tuple
 
 
 def test_who_owns_the_partitions_hears_of_their_end_before_it(made: tuple[Intake, FakeConsumer], owner: Owner) -> None:
-    _, consumer = made
+    intake, consumer = made
+    consumer.retries.assign()
     consumer.assign(0, 1)
     consumer.revoke(0)
+    assert intake.joined
     consumer.lose(1)
     assert consumer.assigned == {}
-    assert owner.told[1:] == [("revoking", [("f.jobs", 0)]), ("lost", [("f.jobs", 1)])]
+    assert owner.told[-2:] == [("revoking", [("f.jobs", 0)]), ("lost", [("f.jobs", 1)])]
+    assert not intake.joined, "the group went on without us"
+    consumer.assign()
+    assert intake.joined
 
 
 def test_a_poll_hands_out_what_is_there_and_tells_of_errors(

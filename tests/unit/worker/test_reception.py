@@ -83,7 +83,7 @@ def test_an_outbox_tells_what_became_of_its_records(monkeypatch: pytest.MonkeyPa
     ("wrong", "told"),
     [
         ({"engines": "engine on cpu: is starting"}, "engine on cpu: is starting"),
-        ({"joined": False}, "has not joined the consumer group yet"),
+        ({"joined": False}, "is not in the consumer group"),
         ({"outcomes": "Kafka takes no outcomes for now"}, "Kafka takes no outcomes for now"),
         ({"down": "no Kafka broker can be reached"}, "no Kafka broker can be reached"),
         ({"failing": ["digits", "faces"]}, "every job of digits, faces fails"),

@@ -50,7 +50,7 @@ class Intake:
 
     @property
     def joined(self) -> bool:
-        """Whether the group has answered every member at least once, with partitions or without."""
+        """Whether the group counts every member in, with partitions or without."""
         return all(member.joined for member in self._members)
 
     @property

@@ -74,7 +74,7 @@ class Member:
         self.quiet = False
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
-        """Whether the group has answered at least once, with partitions or without."""
+        """Whether the group counts us in: it has given us partitions, or none, and has not gone on without us."""
         callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
         self.consumer = Consumer(dict(properties) | callbacks)
         self._jumps = Jumps(self.consumer)
@@ -240,6 +240,7 @@ class Member:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.warning("partitions lost: the group went on without us", partitions=_names(partitions))
+        self.joined = False
         self._let_go(partitions, self._owner.lost)
         consumer.incremental_unassign(partitions)
 

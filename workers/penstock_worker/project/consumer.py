@@ -42,7 +42,7 @@ class OutcomeConsumer:
         self._about = OutcomesTopic(settings)
         self._about.look()
         self._consumer = Consumer(consumer_properties(settings) | {"logger": kafka_logger(), "error_cb": self.health.on_error})
-        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     @property
     def topic_id(self) -> str | None:
@@ -164,12 +164,16 @@ class OutcomeConsumer:
             self._log.info("partitions assigned", topic=self._topic, partitions=sorted(numbers))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Also for lost ones: a change under way is checked against the position, so there is nothing to wait for."""
         numbers = {partition.partition for partition in partitions}
         self._assigned -= numbers
         self._troubled -= numbers
         consumer.incremental_unassign(partitions)
         self._log.info("partitions revoked", topic=self._topic, partitions=sorted(numbers))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The group went on without us. A change under way is checked against the position: there is nothing to wait for."""
+        self.joined = False
+        self._on_revoke(consumer, partitions)
 
 
 def _offsets(messages: list[Message]) -> Sequence[int]:
