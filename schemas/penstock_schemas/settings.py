@@ -118,7 +118,10 @@ class RetrySettings(_Section):
     )
     attempts: int = Field(default=4, ge=1, le=20, description="Tries that a job has, the first one included.")
     model_grace: float = Field(
-        default=600.0, ge=0, le=DAY, description="How long a job waits for a version that is not served, at no attempt."
+        default=600.0,
+        ge=0,
+        le=DAY,
+        description="How long a job waits for a version that is not served, at no attempt; and a worker for a model it had.",
     )
     breaker_grace: float = Field(
         default=3600.0, ge=0, le=7 * DAY, description="How long a job waits for a model that fails every job, at no attempt."

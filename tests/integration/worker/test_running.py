@@ -182,6 +182,24 @@ def test_an_engine_that_does_not_stay_up_ends_its_worker_with_nothing_committed(
     assert errors(fleet, jobs) == {}
 
 
+def test_a_worker_whose_model_is_gone_leaves_its_jobs_to_those_that_have_it(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(retry={"model_grace": 1.0})
+    workers = [fleet.start(), fleet.start()]
+    for worker in workers:
+        worker.ready().until("partitions assigned")
+    path = fleet.settings.models["m"].path
+    path.rename(path.with_name("gone"))
+    left, stays = workers
+    for engine in psutil.Process(left.process.pid).children():
+        engine.kill()
+    jobs = publish(fleet, "j", 20)
+    assert left.ended() == 1
+    (line,) = left.lines("the worker ends")
+    assert line["reason"].startswith(f"engine on cpu: model 'm': there is no folder {path}; others may have it")
+    assert errors(fleet, jobs) == {}
+    assert stays.drain() == 0
+
+
 def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafka: KafkaFactory, tmp_path: Path) -> None:
     kafka = own_kafka()
     begun = tmp_path / "begun"

@@ -30,6 +30,7 @@ class FakeEngine:
         self.device = device
         self.pid = 1
         self.waiting: str | None = None
+        self.stranded = False
         self.starts = 0
         self.watched = 0
         self.notices: list[Notice] = []

@@ -157,6 +157,15 @@ def test_an_engine_that_does_not_come_up_ends_the_worker(make: Make) -> None:
     assert engine.starts == 5
 
 
+def test_a_worker_ends_when_none_of_its_engines_finds_its_models_any_more(make: Make) -> None:
+    pool, engines, _ = make(2)
+    engines[0].ready, engines[0].waiting, engines[0].stranded = False, "model 'm': there is no folder m", True
+    pool.turn(0)
+    engines[1].stranded = True
+    with pytest.raises(WorkerFailedError, match=r"^engine on gpu:0: model 'm': there is no folder m; others may have it"):
+        pool.turn(0)
+
+
 def test_an_isolated_job_that_was_not_even_decoded_is_no_excuse_for_an_engine(make: Make) -> None:
     pool, (engine,), settled = make()
     pool.add(jobs(0, isolation=SOLO))

@@ -74,8 +74,8 @@ class Pool:
         self._metrics = metrics
         self._log = structlog.get_logger("penstock.engines")
         self._engines = [EngineProcess(settings, device, clock) for device in devices]
-        self._fruitless = [0] * len(devices)
-        self._told: list[str | None] = [None] * len(devices)
+        self._fruitless = dict.fromkeys(self._engines, 0)
+        self._told = dict[EngineProcess, str | None]()
         self._owing: set[EngineProcess] = set()
         """Engines that have had an isolated delivery, and none of the others since."""
         self._backlog = Backlog()
@@ -149,6 +149,8 @@ class Pool:
         self._listen(timeout)
         for engine in self._engines:
             engine.watch()
+        if all(engine.stranded for engine in self._engines):
+            raise WorkerFailedError(f"{self.problem()}; others may have it, and get this worker's partitions")
 
     def drop(self, partitions: set[TopicPartition]) -> int:
         """Let go of what waits and was read from ``partitions``: their next owner repeats it. Returns how many jobs."""
@@ -247,9 +249,8 @@ class Pool:
 
     def _restart(self, engine: EngineProcess, died: Died) -> None:
         """Replace a dead engine. Its jobs go on; one that alone can have killed it is blamed."""
-        place = self._engines.index(engine)
         verdict = judge(died.unanswered, [] if died.running is None else died.running.jobs, died.decoding)
-        self._fruitless[place] = self._fruitless[place] + 1 if died.fruitless and not verdict.suspects else 0
+        self._fruitless[engine] = self._fruitless[engine] + 1 if died.fruitless and not verdict.suspects else 0
         self._metrics.restarts.inc()
         left = sum(delivery.left for delivery in died.unanswered)
         self._log.error(
@@ -260,7 +261,7 @@ class Pool:
             unanswered=left,
             suspects=verdict.suspects,
         )
-        if self._fruitless[place] >= _STARTS:
+        if self._fruitless[engine] >= _STARTS:
             message = f"the engine on {engine.device} did not stay up for {_STARTS} starts in a row"
             raise WorkerFailedError(f"{message} (the last one: {died.ending})")
         self._backlog.put_back(verdict.again)
@@ -289,9 +290,8 @@ class Pool:
 
     def _tell_waiting(self, engine: EngineProcess) -> None:
         """Log why a declared model is waited for, once a reason."""
-        place = self._engines.index(engine)
-        if engine.waiting != self._told[place]:
-            self._told[place] = engine.waiting
+        if engine.waiting != self._told.get(engine):
+            self._told[engine] = engine.waiting
             if engine.waiting is not None:
                 reason = engine.waiting
                 self._log.warning("a declared model is not there yet; its jobs wait", device=engine.device, reason=reason)

@@ -118,6 +118,12 @@ class EngineProcess:
         """Whether what it holds is isolated."""
         return any(delivery.isolation != Isolation.NONE for delivery in self.in_flight.values())
 
+    @property
+    def stranded(self) -> bool:
+        """Whether it waits for a declared model that the engine before it had, and that engine died ``model_grace`` ago."""
+        died_at = self._died_at if self.waiting is not None else None
+        return died_at is not None and self._clock() - died_at > self._settings.retry.model_grace
+
     def fits(self, delivery: Delivery, notice: Notice) -> bool:
         """Whether ``delivery`` fits a slot at all, together with ``notice``."""
         return wire.delivery_size(delivery, notice) <= self._deliveries.size
