@@ -35,7 +35,7 @@ class Verdict:
         self.retried = len(account.tried)
         self.buried = len(account.letters)
         self.paid = list(_paid(evidence, account))
-        """Jobs that did nothing and had a try too many: who was run alone, as a suspect, when we ended its engine or worker."""
+        """Jobs that were run alone, as suspects, when we ended their engine or worker: it cost them a try, or their code."""
         self.breaches: list[Breach] = [
             *account.strays,
             *_answered(evidence, account),
@@ -55,7 +55,7 @@ class Verdict:
 
     def __str__(self) -> str:
         counts = f"{self.accepted} jobs accepted, {self.repeated} outcomes repeated, {self.retried} retry records"
-        paid = f", {len(self.paid)} innocent jobs with a try too many" if self.paid else ""
+        paid = f", {len(self.paid)} jobs that paid for an engine that we ended" if self.paid else ""
         lines = [f"{counts}, {self.buried} dead letters{paid}, {len(self.breaches)} breaches"]
         shown = Counter[str]()
         for breach in self.breaches:
@@ -81,9 +81,12 @@ def _answered(evidence: Evidence, account: Account) -> Iterator[Breach]:
 
 
 def _paid(evidence: Evidence, account: Account) -> Iterator[str]:
-    """I4: who did nothing pays no try, but for one job at most for each engine or worker that we ended."""
+    """I4: nobody pays for what others do, but for one job at most for each engine or worker that we ended."""
     for job in evidence.accepted:
-        most = job.job.expected.attempts[1]
-        tries = max((one.outcome.attempts for one in account.by_place.get((job.partition, job.offset), ())), default=1)
-        if tries > most and not job.job.expected.anything:
-            yield f"{job} had {tries} tries, and {most} are right"
+        expected = job.job.expected
+        outcomes = [one.outcome for one in account.by_place.get((job.partition, job.offset), ())]
+        tries = max((outcome.attempts for outcome in outcomes), default=1)
+        if tries > expected.attempts[1] and not expected.anything:
+            yield f"{job} had {tries} tries, and {expected.attempts[1]} are right"
+        elif expected.may_crash and any(outcome.error_code not in (expected.code, None) for outcome in outcomes):
+            yield f"{job} ended with engine_crash, and {expected.code} is right"

@@ -58,9 +58,9 @@ def told(job: Accepted, expected: Expected | None = None, *, generation: int = 0
     return value
 
 
-def letter(job: Accepted, offset: int, *, time_ms: int) -> Record:
-    """The dead letter that ``job`` should have."""
-    error = JobError(job.job.expected.code or ErrorCode.MODEL_ERROR, "no")
+def letter(job: Accepted, offset: int, *, time_ms: int, code: ErrorCode | None = None) -> Record:
+    """The dead letter that ``job`` should have, or the one with ``code``."""
+    error = JobError(code or job.job.expected.code or ErrorCode.MODEL_ERROR, "no")
     made = build_letter(
         job.job.value,
         max_bytes=1 << 20,
@@ -95,14 +95,13 @@ def of_kind(evidence: Evidence, kind: Kind) -> int:
     return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is kind)
 
 
-def good_life(jobs: int = 300) -> Evidence:
+def good_life(jobs: int = 600) -> Evidence:
     """One partition of everything; job ``n`` is run at ``1000 + n`` ms, each further try 10 s after the one before.
 
     Every tenth job is committed when it is settled.
     """
-    accepted = [
-        Accepted(job, 0, n, n) for n, job in enumerate(make_jobs(7, jobs, {**TRIED, Kind.NO_MEMORY: 5, Kind.CRASHES: 5}))
-    ]
+    weights = {**TRIED, Kind.NO_MEMORY: 5, Kind.CRASHES: 5, Kind.HANGS: 5}
+    accepted = [Accepted(job, 0, n, n) for n, job in enumerate(make_jobs(7, jobs, weights))]
     ran = [(1000 + n + ROUND_MS * (job.job.expected.attempts[1] - 1), job) for n, job in enumerate(accepted)]
     ran.sort(key=lambda one: one[0])
     outcomes = [Record(0, n, time_ms, job.id.encode(), told(job)) for n, (time_ms, job) in enumerate(ran)]

@@ -21,6 +21,8 @@ from tests.faults.recovery import Recoveries
 from penstock_schemas.names import tier_seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.faults.harness import Fleet
     from tests.faults.jobs import Job
     from tests.faults.schedule import Step
@@ -72,6 +74,17 @@ class Life:
     def __exit__(self, *_: object) -> None:
         self._topics.close()
         self._results.close()
+
+    def begin(self, names: Iterable[str], *, dies_at: str | None = None, logs: Path | None = None) -> None:
+        """Start those of ``names`` that are not there, and wait until all serve. Raises AssertionError.
+
+        The rest as for :meth:`tests.faults.harness.Fleet.add`.
+        """
+        members = list(names)
+        for name in members:
+            if name not in self._fleet.members:
+                self._fleet.add(name, dies_at=dies_at, logs=logs)
+        self.wait_ready(members)
 
     def wait_ready(self, names: Iterable[str], timeout: float = PATIENCE) -> None:
         """Wait until all of ``names`` serve. Raises AssertionError."""

@@ -93,7 +93,7 @@ class Evidence:
     sightings: Mapping[str, Collection[bytes]] = field(default_factory=dict[str, Collection[bytes]])
     retries: Mapping[str, RetryTopic] = field(default_factory=dict[str, RetryTopic])
     deaths: int = 0
-    """Engines and workers that the test has killed, frozen or cut off: each may cost one innocent job a try, if that job was
-    just being run by itself."""
+    """Engines and workers that the test has killed, frozen or cut off: each may cost one job a try, or its code, if that
+    job was just being run by itself."""
     unreadable: Collection[tuple[int, int]] = ()
     """Places (partition and offset) of jobs whose records the test has destroyed: those may end as a gap."""

@@ -105,13 +105,9 @@ def live(
 
     ``besides`` is called when the jobs are submitted and the steps done, before all has to come to rest.
     """
-    members = list(members)
     fleet.say(f"seed {seed}: {count} jobs over {seconds:g} s")
     with Life(fleet, seed) as life:
-        for name in members:
-            if name not in fleet.members:
-                fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         life.live(jobs, count, steps, seconds)
         besides()
         return conclude(fleet, life, seed=seed, quiet_within=quiet_within)

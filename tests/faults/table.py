@@ -32,8 +32,8 @@ def table(trials: Iterable[Trial]) -> str:
     lives = {(trial.seed, trial.commit): trial for trial in every}.values()
     jobs, paid = sum(life.jobs for life in lives), sum(life.paid for life in lives)
     told = f"{len(every)} trials, {clean} of them clean, in {len(lives)} fleets' lives of {jobs:,} jobs."
-    innocent = f"{paid} jobs that did nothing had a try too many, as their engine or worker was ended while they ran alone."
-    return "\n".join([*_HEAD, *lines, "", told, innocent])
+    price = f"{paid} jobs paid a try, or ended as a crash, because we ended their engine or worker while they ran alone."
+    return "\n".join([*_HEAD, *lines, "", told, price])
 
 
 def put(page: str, text: str) -> str:

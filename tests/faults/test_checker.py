@@ -234,6 +234,16 @@ def test_an_innocent_that_paid_a_try_is_found_unless_we_made_it_pay() -> None:
     assert not promises(replace(paid, deaths=1))
 
 
+def test_a_job_that_ended_as_a_crash_without_one_is_found_unless_we_made_one() -> None:
+    evidence = good_life()
+    ids = [job.id for job in evidence.accepted]
+    n, job = next((n, job) for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+    crashed = retold(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
+    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
+    assert promises(crashed) == {"I4"}
+    assert not promises(replace(crashed, deaths=1))
+
+
 def test_a_retry_before_it_is_due_is_found() -> None:
     evidence = good_life()
     slower = replace(evidence.retries[RETRY], delay=60.0)
@@ -243,10 +253,12 @@ def test_a_retry_before_it_is_due_is_found() -> None:
 @pytest.mark.parametrize("change", [{"value": b"other"}, {"headers": ("other", b"")}])
 def test_a_retry_of_other_bytes_is_found(change: dict[str, Any]) -> None:
     evidence = good_life()
-    first, *others = evidence.retries[RETRY].records
+    records = list(evidence.retries[RETRY].records)
+    n = next(n for n, record in enumerate(records) if record.headers[-1] == ("Of-Mine", b""))  # its job has headers
     if "headers" in change:
-        change = {"headers": (*first.headers, change["headers"])}
-    assert promises(with_retries(evidence, [replace(first, **change), *others])) == {"retries"}
+        change = {"headers": (*records[n].headers, change["headers"])}
+    records[n] = replace(records[n], **change)
+    assert promises(with_retries(evidence, records)) == {"retries"}
 
 
 def test_retries_left_unread_are_found() -> None:

@@ -61,9 +61,7 @@ def test_what_is_damaged_on_disk_is_stepped_over(
                 gaps.append((partition, spoilt[0].first, spoilt[-1].last))
                 life.recoveries.add(DAMAGED, life.accepted)
         kafka.start()
-        for name in MEMBERS:
-            fleet.add(name)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS)
         life.submit(islice(jobs, 600))
         life.flush()
         verdict = conclude(fleet, life)

@@ -61,9 +61,7 @@ def test_kafka_runs_out_of_disk_and_gets_some_back(
     site = own_site(kafka_folder=small_disk / "kafka")
     jobs = make_jobs(SEED, 10**6, TRIED)
     with Fleet(site_settings(site), tmp_path, site=site) as fleet, Life(fleet, SEED) as life:
-        for name in MEMBERS:
-            fleet.add(name)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS)
         for _ in range(ROUNDS):
             life.submit(islice(jobs, 500))
             life.flush()
@@ -89,9 +87,7 @@ def test_logs_have_no_room_and_jobs_flow(
     site = own_site()
     jobs = make_jobs(SEED, 10**6, TRIED)
     with Fleet(site_settings(site), tmp_path, site=site) as fleet, Life(fleet, SEED) as life:
-        for name in MEMBERS:
-            fleet.add(name, logs=small_disk)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS, logs=small_disk)
         for _ in range(ROUNDS):
             filler = fill(small_disk)
             life.submit(islice(jobs, 500))

@@ -78,9 +78,7 @@ def test_jobs_that_are_submitted_twice_have_one_result(
     jobs = make_jobs(SEED, 10**7, TRIED, repeated=0.0)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         members = first_members()
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         for number in range(ROUNDS):
             burst = list(islice(jobs, 60))
             life.submit(chain(burst, burst))

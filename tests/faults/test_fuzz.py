@@ -42,9 +42,7 @@ def test_hostile_records_end_with_an_outcome_each_and_harm_nobody(
     make_topics(chosen)
     jobs = mixed(make_hostile(SEED, count), make_jobs(SEED, count // 5))
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
-        for name in MEMBERS:
-            fleet.add(name)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS)
         life.live(jobs, count, [], count / 1000)
         life.recoveries.add(HOSTILE, life.accepted)
         verdict = conclude(fleet, life)

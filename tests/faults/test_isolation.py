@@ -45,9 +45,7 @@ def test_rough_jobs_among_others_cost_their_own_tries_alone(
     others = make_jobs(SEED, 10**7, TRIED)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         members = first_members()
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         for number in range(ROUNDS):
             for kind, name in ROUGH.items():
                 life.submit(chain(islice(others, 150), rough(kind, number), islice(others, 50)))
@@ -78,9 +76,7 @@ def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
     others = make_jobs(SEED, 10**7)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         members = first_members()
-        for name in members:
-            fleet.add(name, dies_at="by its job")
-        life.wait_ready(members)
+        life.begin(members, dies_at="by its job")
         for number in range(ROUNDS):
             life.submit(chain(islice(others, 150), rough(Kind.KILLS_WORKER, number), islice(others, 150)))
             life.recoveries.add(WHOLE_WORKER, life.accepted)
@@ -117,9 +113,7 @@ def test_a_model_that_fails_everything_rests_and_others_go_on(
     make_topics(chosen)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         members = ["worker-1", "projector-1"]
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         failing.touch()
         log = fleet.members["worker-1"].log
         jobs = make_jobs(SEED, 10**6, {Kind.OTHER: 1, Kind.ORDINARY: 1}, repeated=0.0)

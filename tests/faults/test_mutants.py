@@ -73,7 +73,7 @@ def test_a_mutant_is_found_out(mutant: Mutant, own_site: SiteFactory, site_setti
     site = own_site()
     broken = str(mutant.make(tmp_path / "mutant"))
     with Fleet(site_settings(site, retry=RETRY), tmp_path, site=site, mutant=broken) as fleet, Life(fleet, SEED) as life:
-        begin(fleet, life)
+        life.begin(MEMBERS)
         life.live(jobs(SEED), COUNT, STEPS, SECONDS)
         site.finish()
         verdict = judge(life, mutant)
@@ -91,16 +91,10 @@ def test_the_same_life_finds_nothing_wrong_with_ours(
 ) -> None:
     site = own_site()
     with Fleet(site_settings(site, retry=RETRY), tmp_path, site=site) as fleet, Life(fleet, SEED) as life:
-        begin(fleet, life)
+        life.begin(MEMBERS)
         life.live(jobs(SEED), COUNT, STEPS, SECONDS)
         site.finish()
         conclude(fleet, life, quiet_within=QUIET_WITHIN)
-
-
-def begin(fleet: Fleet, life: Life) -> None:
-    for name in MEMBERS:
-        fleet.add(name)
-    life.wait_ready(MEMBERS)
 
 
 def judge(life: Life, mutant: Mutant) -> Verdict:

@@ -83,9 +83,7 @@ def test_a_redrive_that_is_killed_sends_each_letter_once(
     jobs = make_jobs(SEED, 10**6, KINDS, repeated=0.0)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         operator = Operator(chosen, tmp_path, life)
-        for name in MEMBERS:
-            fleet.add(name)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS)
         for number in range(ROUNDS):
             life.submit(islice(jobs, JOBS))
             life.flush()

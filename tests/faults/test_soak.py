@@ -62,9 +62,7 @@ def test_workers_are_killed_at_random(settings: SettingsFactory, make_topics: Ma
     make_topics(chosen)
     members = first_members()
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         killer = Killer(fleet, life, KILLS)
         life.live_while(lambda: killer.left > 0, make_jobs(SEED, 10**7, TRIED), rate=100, besides=killer.turn)
         conclude(fleet, life)
@@ -81,9 +79,7 @@ def test_nothing_grows(settings: SettingsFactory, make_topics: MakeTopics, tmp_p
     members = ["worker-1", "worker-2", "projector-1"]
     end = time.monotonic() + SECONDS
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         vitals = Vitals(fleet, SECONDS / 400, time.monotonic)
         life.live_while(lambda: time.monotonic() < end, make_jobs(SEED, 10**8), rate=200, besides=vitals.look)
         life.rest()

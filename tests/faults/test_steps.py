@@ -74,9 +74,7 @@ def test_promises_hold_wherever_a_member_dies(settings: SettingsFactory, make_to
     make_topics(chosen)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
         steady = [f"{role}-{number + 1}" for role, many in STEADY.items() for number in range(many)]
-        for name in steady:
-            fleet.add(name)
-        life.wait_ready(steady)
+        life.begin(steady)
         for role, queue in deaths.items():
             for _ in range(AT_ONCE[role]):
                 queue.next(fleet)

@@ -40,7 +40,7 @@ def test_the_table_tells_each_fault() -> None:
     assert "| Redis flushed | 3 | 2 | 1,500 | 1.0 s | 1.5 s | abc, abd |" in lines
     assert "| engine killed | 1 | 1 | 500 |  |  | abd |" in lines
     assert lines[-2] == "4 trials, 3 of them clean, in 2 fleets' lives of 1,500 jobs."
-    assert lines[-1].startswith("3 jobs that did nothing had a try too many")
+    assert lines[-1].startswith("3 jobs paid a try")
 
 
 def test_trials_count_until_what_they_concern_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,9 +36,7 @@ def test_a_killed_workers_jobs_are_taken_over(settings: SettingsFactory, make_to
     killed: list[float] = []
     members = ["worker-1", "worker-2", "worker-3", "projector-1"]
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
-        for name in members:
-            fleet.add(name)
-        life.wait_ready(members)
+        life.begin(members)
         for number in range(ROUNDS):
             second = time.monotonic() + 1.0
             life.live_while(partial(earlier_than, second), jobs, rate=600, besides=lambda: None)

@@ -45,9 +45,7 @@ def test_the_outcomes_topic_is_made_again(
     # Once each: of a job from before that comes again, the topic does not know the first outcome any more.
     jobs = make_jobs(SEED, 10**6, repeated=0.0)
     with Fleet(chosen, tmp_path) as fleet, Life(fleet, SEED) as life:
-        for name in MEMBERS:
-            fleet.add(name)
-        life.wait_ready(MEMBERS)
+        life.begin(MEMBERS)
         for _ in range(ROUNDS):
             life.submit(islice(jobs, 300))
             life.flush()
