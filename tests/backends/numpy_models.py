@@ -30,13 +30,13 @@ NAN = -4.0
 HANGS = -5.0
 """The call never returns."""
 EATS = -6.0
-"""The call takes 100 MB of memory after the other until the process is killed; at 4 GB it crashes, for the machine's sake."""
+"""The call takes 50 MB of memory after the other until the process is killed; at 4 GB it crashes, for the machine's sake."""
 FLAKY_CRASH = -7.0
 """The process is killed the first time that a row with these four values is run, in any process; needs ``marks``."""
 KILLS_WORKER = -8.0
 """The whole worker is killed, as by a node's fault: the engine's parent, and the engine with it."""
 
-_STEP = 100_000_000
+_STEP = 50_000_000
 _MOST_EATEN = 4_000_000_000
 
 
