@@ -177,4 +177,5 @@ def unreachable(settings: Settings, error: KafkaException) -> KafkaUnreachable:
     servers = settings.kafka.bootstrap_servers
     return KafkaUnreachable(
         f"Kafka at {servers} does not answer ({error.args[0].str()}): is it running, and is that its address?"
+        " (--bootstrap, or kafka.bootstrap_servers in penstock.toml)"
     )

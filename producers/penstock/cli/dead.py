@@ -66,6 +66,13 @@ class RedriveFlags:
     unchecked: bool
     reason: str
 
+    def record(self) -> str:
+        """What is kept of this redrive with each letter: the reason, and what was done to bodies."""
+        done = [f"--set {text}" for text in self.assignments] + ([] if self.edit is None else [f"--edit {self.edit.name}"])
+        what = ", ".join(done)
+        text = f"{self.reason} ({what})" if self.reason and what else self.reason or what
+        return text if len(text) <= MOST_REASON else f"{text[: MOST_REASON - 1]}…"
+
     def check(self, *, dry_run: bool) -> None:
         """Raise CommandError for flags that contradict each other, or a reason that is too long to keep."""
         if self.execute and dry_run:

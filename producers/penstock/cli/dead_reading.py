@@ -16,7 +16,7 @@ import typer
 from penstock.cli.common import Flags, note, printable, read_settings
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.tables import Column, Step, Table, terminal_width
-from penstock.dead.bodies import BodyUnreadable, body_lines, split_body
+from penstock.dead.bodies import shown_lines
 from penstock.dead.export import letter_line, write_file, write_folder, write_lines
 from penstock.dead.histogram import Histogram, Sentences, counted
 from penstock.dead.letters import Audit, DeadLetter, read_audit, read_record
@@ -262,9 +262,4 @@ def _header(header: Header) -> str:
 def _body(letter: DeadLetter) -> list[str]:
     if not letter.has_body:
         return [f"not kept: it had {letter.size:,} bytes, SHA-256 {letter.facts.digest}"]
-    if letter.body is None:
-        return ["the record had no value (null)"]
-    try:
-        return body_lines(split_body(letter.body, letter.own))
-    except BodyUnreadable as error:
-        return [f"{len(letter.body):,} bytes; {error}", shorten(letter.body, 400)]
+    return shown_lines(letter.body, letter.own)

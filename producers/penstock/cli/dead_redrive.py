@@ -17,6 +17,8 @@ from penstock.cli.dead import RedriveFlags
 from penstock.cli.dead_reading import note_withheld
 from penstock.cli.exits import CommandError, ExitCode, Interrupted
 from penstock.cli.interrupts import StopRequests
+from penstock.dead.bodies import changed_lines, shown_lines
+from penstock.dead.filters import Filter
 from penstock.dead.histogram import counted
 from penstock.dead.mending import Checker, Mender, load_hook
 from penstock.dead.paths import parse_assignment
@@ -27,14 +29,28 @@ from penstock.dead.sending import Fenced, Redriver
 from penstock.topics import KafkaUnreachable, TopicRefused
 from penstock.transports import StoreRefused, StoreUnavailable
 from penstock.transports.redis import RedisStore
+from penstock_schemas.errors import ErrorCode
 from penstock_schemas.limits import Limits
 
 if TYPE_CHECKING:
-    from penstock.dead.filters import Filter
     from penstock_schemas.settings import Settings
 
 _RATE: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)(?:/([smh]))?", re.ASCII)
 _UNIT: Final = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_CHANGED: Final = 40
+"""Most lines of an example that are shown."""
+_THE_JOBS_OWN: Final = frozenset(
+    {
+        ErrorCode.INVALID_JOB,
+        ErrorCode.INVALID_INPUT,
+        ErrorCode.NON_FINITE_INPUT,
+        ErrorCode.UNKNOWN_MODEL,
+        ErrorCode.UNKNOWN_VERSION,
+        ErrorCode.UNKNOWN_SIGNATURE,
+        ErrorCode.UNKNOWN_OUTPUT,
+    }
+)
+"""Codes of failures by what the job itself says."""
 _NEWS_SECONDS: Final = 5.0
 """How often a long redrive says how far it is, in seconds."""
 
@@ -45,11 +61,12 @@ def redrive_letters(flags: Flags, chosen: Filter, asked: RedriveFlags) -> None:
     settings = read_settings(flags)
     if settings.kafka.embedded:
         raise CommandError(ExitCode.WRONG_USE, "the embedded broker has no transactions, so nothing can be redriven there")
-    news = News(sending=asked.execute, checked=not asked.force)
+    news = News(sending=asked.execute, checked=not asked.force, mends=bool(asked.assignments or asked.edit))
+    news.all_letters = chosen == Filter()
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequests())
         try:
-            send = _send(settings, asked.reason, stack, stop) if asked.execute else None
+            send = _send(settings, asked.record(), stack, stop) if asked.execute else None
             results = None if asked.unchecked else _results(settings, stack)
             topic = stack.enter_context(DeadTopic(settings, between=stop.check))
             planner = _planner(settings, asked, deadline, mender, topic.jobs_topics)
@@ -73,17 +90,21 @@ def redrive_letters(flags: Flags, chosen: Filter, asked: RedriveFlags) -> None:
     if not news.tally.matched:
         raise CommandError(ExitCode.NOT_THERE, "no letter matches")
     typer.echo("\n".join(news.summary()))
-    if not news.tally.going.letters:
+    if not news.tally.going.letters and not news.tally.all_done:
         raise CommandError(ExitCode.NOT_THERE, "letters match, and none of them can go: the lines above say why")
 
 
 class News:
     """What is said of a redrive: how far it is now and then, and all of it at its end."""
 
-    def __init__(self, *, sending: bool, checked: bool) -> None:
+    def __init__(self, *, sending: bool, checked: bool, mends: bool = False) -> None:
+        """``checked``: mended bodies are held against the contract. ``mends``: something is to be done to bodies at all."""
         self.tally = Tally()
+        self.all_letters = False
+        """Whether every letter of the fleet is meant."""
         self._sending = sending
         self._checked = checked
+        self._mends = mends
         self._next = time.monotonic() + _NEWS_SECONDS
 
     def tell(self, tally: Tally) -> None:
@@ -97,7 +118,7 @@ class News:
         """All of it."""
         tally = self.tally
         verb = "redriven" if self._sending else "would be redriven"
-        mended = f", {tally.mended:,} of them mended" if tally.mended else ""
+        mended = f", {tally.mended:,} of them mended" if tally.mended or self._mends else ""
         left = tally.left.total()
         stay = "1 left as it is" if left == 1 else f"{left:,} left as they are"
         lines = [f"{counted(tally.going.letters, 'letter')} {verb}{mended}; {stay}", *self._new_fields(), ""]
@@ -105,6 +126,8 @@ class News:
             lines += [verb, *(f"  {line}" for line in tally.going.lines()[:-1])]
         if tally.left:
             lines += ["left as they are", *tally.left_lines(), ""]
+        if not self._sending:
+            lines += [*self._example(), *self._doubts()]
         if broken_off and self._sending:
             lines.append("broken off: what is counted as redriven is sent; the same command goes on with the rest")
         elif broken_off:
@@ -114,6 +137,24 @@ class News:
                 lines.append("what is mended is a valid job by the contract; whether the model takes it, only a try will tell")
             lines.append("nothing was sent: add --yes to send")
         return [printable(line.rstrip()) for line in lines]
+
+    def _example(self) -> list[str]:
+        """What mending does to the first body that it changes."""
+        job = self.tally.example
+        if job is None:
+            return []
+        before, after = shown_lines(job.letter.body, job.letter.own), shown_lines(job.value, job.headers)
+        lines = changed_lines(before, after)
+        more = [f"  … {len(lines) - _MOST_CHANGED:,} more lines"] if len(lines) > _MOST_CHANGED else []
+        return [f"mended, for example {job.letter.id}", *(f"  {line}" for line in lines[:_MOST_CHANGED]), *more, ""]
+
+    def _doubts(self) -> list[str]:
+        """What may not have been meant."""
+        doubts = ["no filter was given: these are all letters of the fleet"] if self.all_letters else []
+        same = [code for code in sorted(self.tally.unmended) if code in _THE_JOBS_OWN]
+        if same:
+            doubts.append(f"not mended: what failed with {', '.join(same)} fails again, unless models or settings have changed")
+        return doubts
 
     def _new_fields(self) -> list[str]:
         """What --set has made, which may have been a slip of the pen."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
 from typing import Any, Final, cast
 
 import numpy as np
@@ -17,7 +18,8 @@ from penstock_schemas.text import shorten
 
 SHOWN: Final = 16
 """How many elements of a tensor are shown to a person."""
-
+_DEEPEST: Final = 32
+"""How deep nested data is shown."""
 
 _SCALARS: Final = re.compile(r"\[\n([^\[\]{}]*?)\n *\]")
 """A list without lists and objects in it, in indented JSON."""
@@ -67,6 +69,22 @@ def without_length(headers: Sequence[Header]) -> list[Header]:
     return [header for header in headers if header[0].lower() != CONTENT_LENGTH.lower()]
 
 
+def shown_lines(value: bytes | None, headers: Sequence[Header]) -> list[str]:
+    """Whatever is in a body, for a person."""
+    if value is None:
+        return ["the record had no value (null)"]
+    try:
+        return body_lines(split_body(value, headers))
+    except BodyUnreadable as error:
+        return [f"{len(value):,} bytes; {error}", shorten(value, 400)]
+
+
+def changed_lines(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """What is different in a body, a line each: ``-`` as it was, ``+`` as it is, and what stands around it."""
+    lines = list(unified_diff(before, after, n=1, lineterm=""))[2:]
+    return [line for line in lines if not line.startswith("@@")] or ["  (in what is not shown)"]
+
+
 def body_lines(body: Body) -> list[str]:
     """A body for a person: the JSON indented, with long data cut short, and a line for each raw tensor."""
     document = dict(body.document)
@@ -91,29 +109,24 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _shortened(entry: Any) -> Any:
-    """A tensor's entry with at most SHOWN elements of its data, and how many more there are."""
+    """A tensor's entry with the first SHOWN elements of its data, nested as they are."""
     data = entry.get("data") if is_object(entry) else None
-    if not is_array(data):
-        return entry
-    flat = list(_flat(data, SHOWN + 1))
-    if len(flat) <= SHOWN:
-        return entry
-    return {**entry, "data": [*flat[:SHOWN], "…"]}
+    return {**entry, "data": _first(data, SHOWN)[0]} if is_array(data) else entry
 
 
-def _flat(data: list[Any], most: int) -> Iterator[Any]:
-    """The first elements of nested lists, row by row."""
-    stack: list[Iterator[Any]] = [iter(data)]
-    while stack and most:
-        for item in stack[-1]:
-            if is_array(item):
-                stack.append(iter(item))
-            else:
-                most -= 1
-                yield item
-            break
+def _first(data: list[Any], most: int, depth: int = 0) -> tuple[list[Any], int]:
+    """The first ``most`` elements of nested lists, with … where more would be; and how many could have followed."""
+    kept: list[Any] = []
+    for item in data:
+        if not most or depth == _DEEPEST:
+            return [*kept, "…"], most
+        if is_array(item) and item:
+            inner, most = _first(item, most, depth + 1)
+            kept.append(inner)
         else:
-            stack.pop()
+            kept.append(item)
+            most -= 1
+    return kept, most
 
 
 def _raw_lines(body: Body) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +106,20 @@ class Mender:
         try:
             edited: object = hook(editable)
         except Exception as error:  # noqa: BLE001 - it is the operator's own code, and one letter must not end the others' way
-            return NotMended(f"{HOOK} raised {type(error).__name__}: {error}")
+            return NotMended(f"{HOOK} raised {type(error).__name__}: {error}{_where(error)}")
         if edited is None:
             return NotMended(f"{HOOK} returned None", dropped=True)
         if not isinstance(edited, bytes):
-            return NotMended(f"{HOOK} returned {type(edited).__name__}; it must return the body as bytes, or None")
+            right = "the body as bytes, which letter.replaced(request) makes, or None"
+            return NotMended(f"{HOOK} returned {type(edited).__name__}; it must return {right}")
         return edited
+
+
+def _where(error: Exception) -> str:
+    """The line of the operator's file that ``error`` came from, or passed through."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    mine = [frame for frame in frames if frame.name == HOOK] or frames
+    return f" (line {mine[0].lineno} of {Path(mine[0].filename).name})" if mine else ""
 
 
 class Checker:
@@ -139,4 +149,6 @@ def load_hook(path: Path) -> Hook:
     if not callable(hook):
         message = f"--edit {path} must define a function {HOOK}(letter) that returns the body as bytes, or None"
         raise ValueError(message)  # noqa: TRY004 - what is wrong is the file
+    if inspect.iscoroutinefunction(hook):
+        raise ValueError(f"--edit {path}: {HOOK} must be a plain function, not an async one")
     return hook  # type: ignore[no-any-return]  # what it takes and returns is looked at when it is called

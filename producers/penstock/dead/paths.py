@@ -74,7 +74,7 @@ def parse_assignment(text: str) -> Assignment:
     """Read ``PATH=JSON``. Raises ValueError that says what is wrong and what would be right."""
     steps: list[str | int] = []
     at = 0
-    while at < len(text) and text[at] != "=":
+    while at < len(text) and text[at] not in "= ":
         found = _STEP.match(text, at)
         if found is None or (at and found["name"] is not None and text[at] != "."):
             raise ValueError(f"--set {text!r}: a path is {PATH_RULE}")
@@ -83,16 +83,27 @@ def parse_assignment(text: str) -> Assignment:
         else:
             steps.append(found["name"] if found["name"] is not None else str(orjson.loads(found["quoted"])))
         at = found.end()
-    if not steps or isinstance(steps[0], int) or at >= len(text):
+    equals, value = text[at:].lstrip()[:1], text[at:].lstrip()[1:].strip()
+    if not steps or isinstance(steps[0], int) or equals != "=":
         raise ValueError(f"--set {text!r} must be PATH=JSON; a path is {PATH_RULE}")
-    value = text[at + 1 :]
     try:
         return Assignment(text, tuple(steps), orjson.loads(value))
     except orjson.JSONDecodeError:
-        quoted = orjson.dumps(value).decode()
-        raise ValueError(
-            f"--set {text!r}: {shorten(value)} is no JSON; a text needs its double quotes: --set '{text[: at + 1]}{quoted}'"
-        ) from None
+        advice = _advice(_written(tuple(steps)), value)
+        raise ValueError(f"--set {text!r}: {shorten(value)} is no JSON; {advice}") from None
+
+
+def _advice(path: str, value: str) -> str:
+    """What was meant instead of ``value``, which is no JSON."""
+    if value.startswith("."):
+        return "to take something from elsewhere in the request needs a function: --edit"
+    try:
+        listed: Any = orjson.loads(f"[{value}]")
+    except orjson.JSONDecodeError:
+        listed = None
+    if listed:
+        return f"a list needs its brackets: --set '{path}=[{value}]'"
+    return f"a text needs its double quotes: --set '{path}={orjson.dumps(value).decode()}'"
 
 
 def _written(steps: tuple[str | int, ...]) -> str:

@@ -149,6 +149,12 @@ class Planner:
             return Reason.GENERATION
         return None
 
+    def detail(self, letter: DeadLetter, reason: Reason) -> str:
+        """What there is to say of this letter besides why `refuse` is against it."""
+        if reason is not Reason.GENERATION:
+            return ""
+        return f"it failed in generation {letter.facts.generation}, and --max-generation is {self.rules.max_generation}"
+
     def plan(self, letter: DeadLetter, now_ms: int) -> Job | Left:
         """The job to send for a letter that `refuse` has nothing against."""
         topic, job_id = topic_of(letter), letter.id

@@ -106,7 +106,8 @@ class DeadTopic:
             found = self._consumer.list_topics(timeout=self._timeout).topics
             topic = found.get(self._name)
             if topic is None or topic.error is not None:
-                raise NoDeadTopic(f"there is no topic {self._name}: `penstock topics apply` makes it")
+                question = f"is {self._settings.fleet!r} the fleet's name (--fleet)?"
+                raise NoDeadTopic(f"there is no topic {self._name}: {question} `penstock topics apply` makes a new fleet's")
             jobs = self._settings.names.jobs()
             self.jobs_topics = frozenset(name for name in found if name == jobs or name.startswith(f"{jobs}."))
             last = self._last(list(topic.partitions))  # before the ends: what is written meanwhile is not withheld

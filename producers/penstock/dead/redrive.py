@@ -34,6 +34,10 @@ class Tally:
     left: Counter[Reason] = field(default_factory=Counter[Reason])
     examples: dict[Reason, list[Left]] = field(default_factory=dict[Reason, list[Left]])
     mended: int = 0
+    example: Job | None = None
+    """The first one that is mended."""
+    unmended: Counter[str] = field(default_factory=Counter[str])
+    """Jobs that go as they are, by the code of their failure."""
     new: Counter[str] = field(default_factory=Counter[str])
     """Fields that were set and had not been there, by path: in how many jobs."""
 
@@ -41,6 +45,11 @@ class Tally:
     def matched(self) -> int:
         """How many letters the filter chose."""
         return self.going.letters + self.left.total()
+
+    @property
+    def all_done(self) -> bool:
+        """Whether nothing is left to do: what the filter chose was redriven before."""
+        return bool(self.left[Reason.REDRIVEN]) and self.left.keys() <= {Reason.REDRIVEN, Reason.REPEAT}
 
     def leave(self, left: Left) -> None:
         self.left[left.reason] += 1
@@ -52,6 +61,10 @@ class Tally:
         for job in jobs:
             self.going.add(job.letter)
             self.mended += job.changed
+            if job.changed:
+                self.example = self.example or job
+            else:
+                self.unmended[job.letter.code] += 1
             self.new.update(job.new)
 
     def left_lines(self) -> list[str]:
@@ -155,7 +168,7 @@ class Redrive:
         if held & SEEN or self.marks.of(letter.identity) & SEEN:
             reason = Reason.REPEAT
         if reason is not None:
-            self._leave(Left(letter, reason))
+            self._leave(Left(letter, reason, self.planner.detail(letter, reason)))
         return reason is None
 
     def _decide(self, batch: Sequence[DeadLetter]) -> list[Job]:

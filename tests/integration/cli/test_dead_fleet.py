@@ -90,6 +90,7 @@ def test_a_job_that_fails_again_comes_back_with_its_history_until_the_guard_hold
         assert outcome(client, "b1", generation).error_code == "model_error"
     held = dead(fleet, tmp_path, "redrive", "--yes", "--max-generation", "2")
     assert (held.returncode, "1  come back too often" in held.stdout) == (3, True), held.stdout
+    assert "b1: it failed in generation 2, and --max-generation is 2" in held.stdout
     assert [letter["generation"] for letter in letters(fleet, tmp_path)] == [0, 1, 2]
     assert len(letters(fleet, tmp_path, "--redriven")) == 2
     shown = dead(fleet, tmp_path, "show", letters(fleet, tmp_path)[2]["identity"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,15 @@ def test_a_length_that_cannot_be_is_told_of() -> None:
 
 
 def test_a_body_is_shown_with_its_tensors_cut_short() -> None:
-    inline = Body({"inputs": [{"name": "x", "data": [[number] * 10 for number in range(10)]}]}, b"")
-    assert sum("…" in line for line in body_lines(inline)) == 1
+    inline = Body({"inputs": [{"name": "x", "data": [[[number] * 10 for number in range(10)]]}]}, b"")
+    shown = "".join(line.strip() for line in body_lines(inline))
+    assert f'"data": [[[{", ".join("0" * 10)}],[{", ".join("1" * 6)}, "…"],"…"]]' in shown, "nested as it is"
+    deep: list[Any] = []
+    for _ in range(500):
+        deep = [deep]
+    assert any("…" in line for line in body_lines(Body({"inputs": [{"data": deep}]}, b"")))
+    whole = Body({"inputs": [{"data": [[], [1.5, "a"]]}]}, b"")
+    assert not any("…" in line for line in body_lines(whole))
     raw = split_body(body(), ())
     assert any('"x" FP32 [1, 4]: 16 bytes: 1, 1, 1, 1' in line for line in body_lines(raw))
     odd = Body({"inputs": [{"name": "x", "datatype": "BYTES", "parameters": {"binary_data_size": 3}}, 7]}, b"12345")
@@ -73,6 +81,7 @@ def test_a_body_is_shown_with_its_tensors_cut_short() -> None:
         ("parameters.timeout=5", {"a": [{"b": 1}], "parameters": {"timeout": 5}}),
         ('["odd name"].x="a=b"', {"a": [{"b": 1}], "odd name": {"x": "a=b"}}),
         ('a[0]["c d"]=1', {"a": [{"b": 1, "c d": 1}]}),
+        (".a[0].b = [1, 2] ", {"a": [{"b": [1, 2]}]}),
     ],
 )
 def test_paths_set_what_they_name(text: str, wanted: Any) -> None:
@@ -93,9 +102,17 @@ def test_assignments_that_are_none_are_refused(text: str) -> None:
         parse_assignment(text)
 
 
-def test_a_text_without_quotes_is_told_how_it_would_be_right() -> None:
-    with pytest.raises(ValueError, match=r"--set 'model_name=\"digits\"'"):
-        parse_assignment("model_name=digits")
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("model_name=digits", "--set 'model_name=\"digits\"'"),
+        ("inputs[0].shape = 1,8,8", "--set 'inputs[0].shape=[1,8,8]'"),
+        ("inputs[0]=.inputs[0].image", "--edit"),
+    ],
+)
+def test_what_is_no_json_is_told_how_it_would_be_right(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        parse_assignment(text)
 
 
 def test_what_is_set_is_not_shared_between_letters() -> None:
@@ -160,11 +177,11 @@ def test_a_function_that_raises_or_answers_nonsense_is_a_reason() -> None:
     left = Mender([], broken).mend(letter("a"))
     assert isinstance(left, NotMended)
     assert not left.dropped
-    assert "KeyError" in left.message
+    assert re.search(r"^edit raised KeyError: 'a' \(line \d+ of test_mending\.py\)$", left.message)
     nonsense: Any = lambda one: "text"  # noqa: E731
     left = Mender([], nonsense).mend(letter("a"))
     assert isinstance(left, NotMended)
-    assert "returned str" in left.message
+    assert left.message.startswith("edit returned str; it must return the body as bytes, which letter.replaced(request) makes")
     left = Mender([parse_assignment("a=1")]).mend(letter(value=b"garbage"))
     assert isinstance(left, NotMended)
 
@@ -181,7 +198,8 @@ def test_a_hook_is_loaded_or_said_to_be_wrong(tmp_path: Path) -> None:
     good.write_text("def edit(letter):\n    return letter.value\n")
     dead = letter()
     assert load_hook(good)(EditableLetter(dead, dead.body)) == dead.body
-    for name, text in {"a.py": "1 +", "b.py": "x = 1", "c.txt": "", "d.py": "raise SystemError('no')"}.items():
+    wrong = {"a.py": "1 +", "b.py": "x = 1", "c.txt": "", "d.py": "raise SystemError('no')", "e.py": "async def edit(x): pass"}
+    for name, text in wrong.items():
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=r"--edit"):
             load_hook(tmp_path / name)
