@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.backends.numpy_models import CRASHES, EATS, FLAKY_CRASH, HANGS, NAN, NO_MEMORY, REFUSED
 
-_STEP = 100_000_000
+_STEP = 50_000_000
 _MOST_EATEN = 1_000_000_000
 _BATCH_SECONDS = 0.04
 

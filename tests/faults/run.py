@@ -76,7 +76,7 @@ def options(folder: Path, *, tensorflow: bool = False, **kafka: Any) -> dict[str
         subprocess.run(save, check=True, capture_output=True, cwd=ROOT)
         model["transform"] = f"{TENSORFLOW}:Misbehaving"
         model["timeout"] = 8.0
-        worker["engine_memory"] = 1500 * MIB
+        worker["engine_memory"] = 700 * MIB
     else:
         write_model(folder / "model", batch_seconds=0.04, marks=marks)
         worker |= {"backend": "numpy_models", "engine_memory": 150 * MIB}
