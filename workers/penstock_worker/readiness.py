@@ -21,7 +21,8 @@ def why_not_ready(pool: Pool, intake: Intake, outbox: Outbox, breaker: Breaker, 
         return problem
     if (problem := intake.health.problem) is not None:
         return problem
-    if not intake.joined:
-        return "is not in the consumer group"
-    failing = breaker.unready(time.monotonic())
-    return f"every job of {', '.join(failing)} fails" if failing else topics.problem
+    if failing := breaker.unready(time.monotonic()):
+        return f"every job of {', '.join(failing)} fails"
+    if (problem := topics.problem) is not None:  # without its topics it may not get into the group, either
+        return problem
+    return None if intake.joined else "is not in the consumer group"

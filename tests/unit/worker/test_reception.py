@@ -88,6 +88,7 @@ def test_an_outbox_tells_what_became_of_its_records(monkeypatch: pytest.MonkeyPa
         ({"down": "no Kafka broker can be reached"}, "no Kafka broker can be reached"),
         ({"failing": ["digits", "faces"]}, "every job of digits, faces fails"),
         ({"topics": "topics are missing: f.jobs"}, "topics are missing: f.jobs"),
+        ({"topics": "topics are missing: f.jobs", "joined": False}, "topics are missing: f.jobs"),
         ({}, None),
     ],
 )
