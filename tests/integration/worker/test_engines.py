@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import psutil
 import pytest
-from tests.backends.numpy_models import CRASHES, EATS, FLAKY_CRASH, HANGS
+from tests.backends.numpy_models import CRASHES, EATS, FLAKY_CRASH, HANGS, write_model
 from tests.integration.worker.engines import Engines, job, jobs
 from tests.support import eventually
 
@@ -214,6 +214,25 @@ def test_a_spare_takes_over_and_is_replaced(make: Make, spare: str) -> None:
         engines.settled()
     assert len(succeeded(engines)) == 4
     assert engines.metrics.registry.get_sample_value("penstock_engine_takeover_seconds_count") == 2
+
+
+def test_an_engine_waits_for_a_missing_model_as_long_as_it_takes_until_it_has_had_it(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "missing"
+    engines = make(wait=False, settings={"path": str(folder)}, retry={"model_grace": 30.0})
+    for _ in range(2):  # the second engine follows one that died waiting
+        engines.until(lambda: engines.engine.waiting is not None, "it waits")
+        engines.clock.ahead += 60
+        engines.pool.turn(0)
+        os.kill(engines.engine.pid, signal.SIGKILL)
+        engines.until(lambda: engines.engine.waiting is None, "its death is noticed")
+    write_model(folder)
+    engines.ready()
+    folder.rename(tmp_path / "gone")
+    os.kill(engines.engine.pid, signal.SIGKILL)
+    engines.until(lambda: engines.engine.waiting is not None, "it waits again")
+    engines.clock.ahead += 60
+    with pytest.raises(WorkerFailedError, match="others may have it, and get this worker's partitions"):
+        engines.pool.turn(0)
 
 
 def test_a_spare_that_dies_is_replaced(make: Make) -> None:

@@ -35,7 +35,7 @@ class Said(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """An engine has its models warm. ``seconds``: since the death of the one before it; None: it is the first."""
+    """An engine has its models warm. ``seconds``: since the death of the one before it that had; None: it is the first."""
 
     seconds: float | None
 
@@ -65,6 +65,7 @@ class EngineProcess:
         )
         self.spare = Spare(settings, device, self._deliveries, self._answers)
         self._died_at: float | None = None
+        """When the last engine that was ready died; None while one is ready, and before the first."""
         self._child: ChildProcess
         self.start()
 
@@ -212,8 +213,8 @@ class EngineProcess:
         # Decoding has no limit of time: a step that had, and passed it, is the model's alone.
         decoding = None if cause is Cause.TIMEOUT else next(begun, None)
         died = Died(cause, limit, status, self._running, decoding, list(self.in_flight.values()), self._fruitless)
+        self._died_at = self._clock() if self.ready else self._died_at
         self.ready = False
         self.in_flight = {}
         self.records = self.bytes = 0
-        self._died_at = self._clock() if self._died_at is None else self._died_at
         return died
