@@ -79,7 +79,7 @@ def options(folder: Path, *, tensorflow: bool = False, **kafka: Any) -> dict[str
         worker["engine_memory"] = 700 * MIB
     else:
         write_model(folder / "model", batch_seconds=0.04, marks=marks)
-        worker |= {"backend": "numpy_models", "engine_memory": 150 * MIB}
+        worker |= {"backend": "numpy_models", "engine_memory": 96 * MIB}
     return {
         "kafka": {"session_timeout": SESSION} | kafka,
         "topics": {"job_partitions": 6, "outcome_partitions": 4},
