@@ -35,6 +35,7 @@ class Link:
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._weather = _Weather()
+        self._lost: bytes | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -53,6 +54,13 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def lose(self, beginning: bytes | None) -> None:
+        """Let nothing pass to the target on a connection from when something is sent that begins so; None: no more of these.
+
+        It is looked for at the begin of what is sent at a time, after four bytes of length.
+        """
+        self._lost = beginning
 
     def cut(self) -> None:
         """Let nothing pass in either direction."""
@@ -104,7 +112,7 @@ class Link:
             far, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(reader, there))
+                both.create_task(self._carry(reader, there, may_lose=True))
                 both.create_task(self._carry(far, writer))
         except (OSError, ExceptionGroup):
             pass  # an end went away: so does the connection
@@ -115,18 +123,20 @@ class Link:
                     self._writers.discard(one)
                     one.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, may_lose: bool = False) -> None:
         """One direction of one connection, until it ends."""
         held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_HELD)
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._take(reader, held))
+            both.create_task(self._take(reader, held, may_lose=may_lose))
             both.create_task(self._give(held, writer))
 
-    async def _take(self, reader: asyncio.StreamReader, held: asyncio.Queue[tuple[float, bytes]]) -> None:
-        chunk = b"-"
+    async def _take(self, reader: asyncio.StreamReader, held: asyncio.Queue[tuple[float, bytes]], *, may_lose: bool) -> None:
+        chunk, lost = b"-", False
         while chunk:
             chunk = await reader.read(_CHUNK)
-            await held.put((self._loop.time() + self._weather.latency, chunk))
+            lost = lost or (may_lose and self._lost is not None and chunk[4:].startswith(self._lost))
+            if not (lost and chunk):
+                await held.put((self._loop.time() + self._weather.latency, chunk))
 
     async def _give(self, held: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         while True:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
+from tests.faults.harness import Fleet
 from tests.support import eventually
 
 from penstock_worker.intake.clock import BrokerClock
@@ -22,11 +23,15 @@ from penstock_worker.project.consumer import OutcomeConsumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from tests.faults.conftest import SiteFactory, SiteSettings
     from tests.support import MakeTopics, SettingsFactory
 
     from penstock_schemas.settings import Settings
 
+JOIN: Final = b"\x00\x0b"
+"""How Kafka's JoinGroup request begins."""
 ONE_PARTITION: Final[dict[str, Any]] = {
     # The session is longer than a test waits; who stays hears of it with its next heartbeat.
     "kafka": {"session_timeout": 60.0, "properties": {"heartbeat.interval.ms": 500}},
@@ -176,6 +181,47 @@ def test_the_last_word_is_there_when_the_next_owner_looks(
     comer.subscribe()
     eventually(lambda: (giver.poll(0.01, 1), comer.poll(0.01, 1), len(owners[1].starts) > 4)[2], "the other has a share")
     assert {start.left.takeovers for start in owners[1].starts.values()} == {7}
+
+
+@pytest.mark.timeout(120)
+def test_a_lost_request_to_join_is_made_again(own_site: SiteFactory, site_settings: SiteSettings) -> None:
+    """As after max.poll.interval.ms, which is less here; until then the group goes on without that member."""
+    site = own_site()
+    chosen = site_settings(site, kafka={"properties": {"max.poll.interval.ms": 6000}})
+    owners = _Owner(), _Owner()
+    first, comer = (
+        Intake(site.reached_by(f"worker-{number}", chosen), owner, BrokerClock(), "w")
+        for number, owner in zip((2, 1), owners, strict=True)
+    )
+    first.subscribe()
+    every = chosen.topics.job_partitions * (1 + len(chosen.retry.tiers))
+    eventually(lambda: (first.poll(0.01, 1), len(owners[0].held) == every)[1], "it has all")
+    site.links["link-1"].lose(JOIN)
+    comer.subscribe()
+    eventually(lambda: (first.poll(0.01, 1), comer.poll(0.01, 1), len(owners[1].held) == every)[2], "the group went on")
+    site.links["link-1"].lose(None)
+    eventually(lambda: (first.poll(0.01, 1), comer.poll(0.01, 1), 0 < len(owners[1].held) < every)[2], "it is back")
+    first.close()
+    comer.close()
+
+
+@pytest.mark.timeout(180)
+def test_members_whose_request_to_join_was_lost_end_all_the_same(
+    own_site: SiteFactory, site_settings: SiteSettings, tmp_path: Path
+) -> None:
+    site = own_site()
+    chosen = site_settings(site)
+    with Fleet(chosen, tmp_path, site=site) as fleet:
+        stuck = [fleet.add("worker-2"), fleet.add("projector-2")]
+        eventually(lambda: all(member.ready for member in stuck), "they serve", 60)
+        site.links["link-1"].lose(JOIN)
+        others = [fleet.add("worker-1"), fleet.add("projector-1")]
+        eventually(lambda: all(member.ready for member in others), "the others serve", 60)
+        eventually(lambda: members(chosen, chosen.names.workers_group) == 2, "the workers' group went on", 60)
+        eventually(lambda: members(chosen, chosen.names.projector_group) == 1, "the projectors' group went on", 60)
+        assert fleet.drain_all() == []
+        for member in stuck:
+            assert "the group does not answer" in member.log.read_text()
 
 
 @pytest.mark.timeout(120)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from penstock_schemas.settings import Settings, load_settings
 from penstock_worker.companion import Companion
 from penstock_worker.devices import NoGpuError, find_devices
+from penstock_worker.kafka import end_process
 from penstock_worker.logs import configure_logs
 from penstock_worker.topics import TopicWatch, WrongTopicsError, await_topics
 
@@ -236,4 +237,4 @@ def _end_with(descriptor: int, stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

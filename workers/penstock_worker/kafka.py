@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from confluent_kafka import KafkaError, KafkaException
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,24 +22,59 @@ if TYPE_CHECKING:
 UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 """Errors in a record's place that say that it is damaged."""
 
-_LEAVE_SECONDS: Final = 10.0
-"""How long what is assigned may take to be taken back."""
+PATIENCE: Final = 8.0
+"""Seconds that leaving the group may wait for its turn, and what is assigned to be taken back."""
+_ASK_STEP: Final = 0.2
+_POLLS_APART: Final = 30.0
+"""Seconds between two polls of a member, at most, besides what giving up partitions may take."""
+_unclosed: Final[list[Consumer]] = []
 
 
-def leave(consumer: Consumer, poll: Callable[[], object]) -> None:
+def leave(consumer: Consumer, topic: str, poll: Callable[[], object], until: float) -> None:
     """Leave the group and close ``consumer``; ``poll`` polls it for a moment. Its partitions are revoked on the way.
+
+    The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
+    leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
+    with the connection: so a question (about ``topic``) that stands in the same line is asked first. Where it is not
+    answered before ``until`` (monotonic seconds), the consumer is left as it is, for closing it might wait for ever.
 
     A consumer without partitions sends no request to leave when it is just closed (librdkafka 2.16, cooperative): so it is
     unsubscribed first. And where partitions are revoked within its closing, it may be through with that before our callback
     is, which then waits for ever: so they are revoked before.
     """
-    deadline = time.monotonic() + _LEAVE_SECONDS
+    while not _has_its_turn(consumer, topic):
+        if time.monotonic() >= until:
+            log = structlog.get_logger("penstock.kafka")
+            log.warning("the group does not answer; it goes on without us when our session ends", topic=topic)
+            _unclosed.append(consumer)
+            return
+        poll()
+    deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(KafkaException):
         consumer.unsubscribe()
     poll()
     while consumer.assignment() and time.monotonic() < deadline:
         poll()
     consumer.close()
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process, at once where a consumer could not be closed: destroying it might wait for ever, too."""
+    if _unclosed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _has_its_turn(consumer: Consumer, topic: str) -> bool:
+    """Whether nothing of ours stands before what is asked now; or nobody can be asked."""
+    try:
+        consumer.committed([TopicPartition(topic, 0)], timeout=_ASK_STEP)
+    except KafkaException as error:
+        refused: KafkaError = error.args[0]
+        return refused.code() != KafkaError._TIMED_OUT  # noqa: SLF001  # its public name
+    return True
 
 
 def admin_properties(settings: Settings) -> dict[str, Any]:
@@ -58,10 +96,14 @@ def group_properties(
     wins over both. ``reset`` is what becomes of an offset that is not in the log.
     """
     kafka = settings.kafka
+    session_ms = int(kafka.properties.get("session.timeout.ms", kafka.session_timeout * 1000))
     properties: dict[str, Any] = {
         "check.crcs": True,
         # Once the prefetch is full, the default of 1000 stops fetching for a second.
         "fetch.queue.backoff.ms": 5,
+        # A request to join that is lost is made again after this time, not before: so long, a member is out of the group, or
+        # goes on with partitions that others have got. The default is five minutes. We poll whatever the engines do.
+        "max.poll.interval.ms": max(int((_POLLS_APART + settings.worker.revoke_grace) * 1000), session_ms),
     }
     if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
         properties["fetch.wait.max.ms"] = 10
@@ -77,7 +119,7 @@ def group_properties(
         "isolation.level": "read_committed",
     }
     if kafka.group_protocol == "classic":
-        properties["session.timeout.ms"] = int(kafka.session_timeout * 1000)
+        properties["session.timeout.ms"] = session_ms
         # The others learn by a heartbeat of theirs that a member is gone: it adds to what a killed worker's jobs wait.
         properties["heartbeat.interval.ms"] = int(min(kafka.session_timeout / 4, 1.0) * 1000)
         fixed["partition.assignment.strategy"] = "cooperative-sticky"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from tests.unit.worker.making import Message
 
 from penstock_schemas.settings import Settings
@@ -510,6 +510,15 @@ def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> 
     assert newer["group.protocol"] == "consumer"
     assert not {"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"} & set(newer)
     assert newer["check.crcs"] is False
+
+
+def test_a_lost_request_to_join_is_made_again_soon_and_giving_up_partitions_may_take_its_time() -> None:
+    own: Any = {"properties": {"session.timeout.ms": "45000"}}
+    made: list[Any] = [{}, {"worker": {"revoke_grace": 60}}, {"kafka": {"session_timeout": 300}}, {"kafka": own}]
+    every = [jobs_properties(Settings(fleet="f", **more), "w", "f.jobs") for more in made]
+    assert [one["max.poll.interval.ms"] for one in every] == [35_000, 90_000, 300_000, 45_000], "no less than the session's"
+    for one in every:
+        Consumer(one)  # which refuses what does not go together
 
 
 def test_no_property_of_the_users_commits_in_the_workers_place() -> None:

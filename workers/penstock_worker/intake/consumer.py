@@ -6,6 +6,7 @@ their topic (cooperative-sticky): a second worker with one member for all topics
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock_worker.health import Health
@@ -13,6 +14,7 @@ from penstock_worker.intake.gate import Gate, Hold
 from penstock_worker.intake.member import Member
 from penstock_worker.intake.placing import retry_topics
 from penstock_worker.intake.properties import jobs_properties, retries_properties
+from penstock_worker.kafka import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,11 +143,11 @@ class Intake:
 
         The group may be waiting for what only a poll of another member of ours brings about: so these are polled meanwhile.
         """
-        left = list(self._members)
+        left, until = list(self._members), time.monotonic() + PATIENCE
         for member in left:
             member.leaving = True
         while left:
-            left[0].close(lambda: _serve(left))
+            left[0].close(lambda: _serve(left), until)
             del left[0]
 
     # The members' owner.

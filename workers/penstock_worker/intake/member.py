@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from penstock_worker.damage import StepOver
 from penstock_worker.intake.commits import Commits
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     from penstock_worker.intake.ledger import Mark
     from penstock_worker.intake.ledger import TopicPartition as Place
 
-_ASK_SECONDS: Final = 10.0
-"""How long leaving the group may wait for its turn."""
-_ASK_STEP: Final = 0.2
+_STEP: Final = 0.1
 
 Ids = Callable[[], "Mapping[str, str]"]
 """Gives the ids of the topics that there are, by name; none where they cannot be known."""
@@ -184,34 +181,17 @@ class Member:
         low, _ = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return "retention deleted them before a worker came to them" if low > first else None
 
-    def close(self, meanwhile: Callable[[], None]) -> None:
-        """Leave the group. Partitions are revoked on the way. ``meanwhile`` is called as long as it has to wait for its turn.
+    def close(self, meanwhile: Callable[[], None], until: float) -> None:
+        """Leave the group. Partitions are revoked on the way.
 
-        The client would leave some groups without a word, and they would hold our place, and perhaps wait for us as their
-        leader, until our session ends. While others still join, a request to leave stands behind our own join and goes down
-        with the connection: so a question that stands in the same line is asked first.
+        ``meanwhile`` is called as long as it has to wait; for its turn it waits ``until`` then (monotonic seconds).
         """
-        deadline = time.monotonic() + _ASK_SECONDS
-        while not self._has_its_turn():
-            if time.monotonic() > deadline:
-                self._log.warning("leaving the group without its answer", topics=list(self._topics), waited_s=_ASK_SECONDS)
-                break
-            meanwhile()
 
         def poll() -> None:
             meanwhile()
-            self.poll(_ASK_STEP, 1)
+            self.poll(_STEP, 1)
 
-        leave(self.consumer, poll)
-
-    def _has_its_turn(self) -> bool:
-        """Whether nothing of ours stands before what is asked now; or nobody can be asked."""
-        try:
-            self.consumer.committed([TopicPartition(self._topics[0], 0)], timeout=_ASK_STEP)
-        except KafkaException as error:
-            refused: KafkaError = error.args[0]
-            return refused.code() != KafkaError._TIMED_OUT  # noqa: SLF001  # its public name
-        return True
+        leave(self.consumer, self._topics[0], poll, until)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.joined = True

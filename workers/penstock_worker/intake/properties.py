@@ -38,7 +38,6 @@ def _properties(settings: Settings, client: str, prefetch_bytes: int) -> dict[st
         "client.id": client,
         # The default, five minutes, is how long a topic that is made again may stay unseen.
         "topic.metadata.refresh.interval.ms": 10_000,
-        "max.poll.interval.ms": 600_000,
         "fetch.message.max.bytes": max(largest, 1024 * 1024),
         # Else the client hangs up, again and again, on an answer that holds one job of more than its 100 MB.
         "receive.message.max.bytes": max(100_000_000, largest + 1024 * 1024),

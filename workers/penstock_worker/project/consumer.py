@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from penstock_schemas.settings import Settings
 from penstock_worker.damage import StepOver
 from penstock_worker.health import Health
-from penstock_worker.kafka import UNREADABLE, group_properties, leave
+from penstock_worker.kafka import PATIENCE, UNREADABLE, group_properties, leave
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
@@ -100,7 +101,7 @@ class OutcomeConsumer:
         return behind
 
     def close(self) -> None:
-        leave(self._consumer, lambda: self._consumer.poll(_LEAVE_STEP))
+        leave(self._consumer, self._topic, lambda: self._consumer.poll(_LEAVE_STEP), time.monotonic() + PATIENCE)
 
     def _columns(self, messages: list[Message]) -> Records | None:
         if self._damage or [error for error in map(Message.error, messages) if error is not None]:
