@@ -18,7 +18,7 @@ QUICK := $(wildcard tests/unit tests/property tests/contract tests/packaging)
 INTEGRATION := $(wildcard tests/integration)
 FAULTS := $(wildcard tests/faults)
 # Where the soak records its trials, for itself and for docs/reliability.md.
-TRIALS := build/trials.jsonl
+TRIALS := docs/trials.jsonl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench docs clean distclean

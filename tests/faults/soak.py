@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.subjects import SUBJECTS, Subject
-from tests.faults.trials import Trial, commit, lacking, read, record, valid
+from tests.faults.trials import Trial, commit, lacking, pin, read, record, valid
 
 FOLDER: Final = Path(__file__).parent
 USUAL: Final = 60
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     tested, only = commit(), os.environ.get("FAULTS_ONLY", "").split(",")
     subjects = [subject for subject in SUBJECTS if any(part in subject.test for part in only)]
+    pin(path, tested, (concerned for subject in SUBJECTS for concerned in subject.paths))
     say(f"trials of {tested} are recorded in {path}; ended and started again, this goes on where it was")
     minutes = sum(_minutes(subject, path, tested) for subject in subjects)
     say(f"about {minutes / 60:.1f} hours to go, on two cores that do nothing else")
@@ -60,7 +61,7 @@ def _exhaust(subject: Subject, path: Path, tested: str) -> None:
         say(f"== {subject.test}, seed {seed}: {left} trials of {len(subject.faults)} faults are lacking")
         began = time.monotonic()
         code = _live(subject, path, tested, seed)
-        if code and not any(trial.seed == seed for trial in read(path)):
+        if code and not any(trial.seed == seed for trial in read(path).trials):
             record([Trial(f"no verdict: {subject.test}", seed, tested, clean=False, jobs=0)], str(path))
         seconds = time.monotonic() - began
         fewer = left - _lacking(subject, path, tested)
@@ -102,7 +103,7 @@ def _wanted(subject: Subject) -> int:
 def _conclude(subjects: Sequence[Subject], path: Path, tested: str) -> int:
     """Say what is lacking and what was not clean."""
     left = {subject.test: lack for subject in subjects if (lack := _still_lacking(subject, path, tested))}
-    trials = [trial for trial in read(path) if trial.commit == tested]
+    trials = [trial for trial in read(path).trials if trial.commit == tested]
     unclean = [trial for trial in trials if not trial.clean]
     say(f"{len(trials)} trials, {len(unclean)} of them not clean")
     for test, lack in left.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from tests.faults.subjects import SUBJECTS
-from tests.faults.trials import Trial, commit, read, valid
+from tests.faults.trials import Record, Trial, commit, read, valid
 
 BEGIN: Final = "<!-- trials: written by `make reliability`, not by hand -->"
 END: Final = "<!-- end of trials -->"
@@ -54,11 +54,11 @@ def _line(fault: str, trials: list[Trial]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _valid(trials: Sequence[Trial], tested: str) -> list[Trial]:
+def _valid(found: Record, tested: str) -> list[Trial]:
     """Those that tell of the commit ``tested``."""
     told: dict[int, Trial] = {}
     for subject in SUBJECTS:
-        for trial in valid(trials, tested, subject.paths):
+        for trial in valid(found, tested, subject.paths):
             if trial.fault in subject.faults or trial.fault.endswith(subject.test):
                 told[id(trial)] = trial
     return list(told.values())

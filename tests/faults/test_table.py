@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.faults import trials
 from tests.faults.table import BEGIN, END, put, table
-from tests.faults.trials import Trial, lacking, read, record, valid
+from tests.faults.trials import Record, Trial, lacking, pin, read, record, valid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +26,9 @@ def test_what_is_recorded_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "trials"
     record(TRIALS[:2], str(path))
     record(TRIALS[2:], str(path))
-    assert [(trial.fault, trial.clean, trial.recovery) for trial in read(path)] == [
-        (trial.fault, trial.clean, trial.recovery) for trial in TRIALS
-    ]
-    assert read(tmp_path / "none") == []
+    assert read(path).trials == TRIALS
+    assert len(path.read_text().splitlines()) == 3, "a line for each life that a test tells of"
+    assert read(tmp_path / "none") == Record()
 
 
 def test_only_clean_trials_count() -> None:
@@ -54,17 +54,24 @@ def test_trials_count_until_what_they_concern_has_changed(tmp_path: Path, monkey
 
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     first, second, third = commit("worker", "1"), commit("page", "1"), commit("worker", "2")
-    done = [
-        Trial("x", number, made, clean=True, jobs=1) for number, made in enumerate((first, second, f"{second}+", "nobody's"))
-    ]
+    file = tmp_path / "trials"
+    for number, made in enumerate((first, second, f"{second}+", "nobody's")):
+        pin(file, made, ["worker", "page", "not there yet"])
+        record([Trial("x", number, made, clean=True, jobs=1)], str(file))
+        pin(file, made, ["worker"])
+    assert list(read(file).code) == [first, second]
 
     def counted(tested: str, *paths: str) -> list[str]:
-        return [trial.commit for trial in valid(done, tested, paths)]
+        return [trial.commit for trial in valid(read(file), tested, paths)]
 
     assert counted(second, "worker") == [first, second]
     assert counted(second, "worker", "page") == [second]
     assert counted(third, "worker") == []
     assert counted(third, "page") == [second]
+    assert counted(third, "not there yet") == []
+    shutil.rmtree(tmp_path / ".git")  # another history of the same code
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert counted(commit("worker", "1"), "worker") == [first, second]
 
 
 def test_the_table_takes_its_own_place_alone() -> None:

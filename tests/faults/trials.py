@@ -1,19 +1,24 @@
-"""Owns the record of trials: a line of JSON for each fault that a fleet was put through, in the file ``FAULTS_RECORD``."""
+"""Owns the record of trials, the file ``FAULTS_RECORD``: a line of JSON for each fleet's life, with what it went through.
+
+For each commit there is one more, with the objects that git has for what tests concern. So a record tells of code, not of
+commits: it can be read in a clone without history, and after a rebase.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).parents[2]
 _CODE: Final = ("schemas", "producers", "workers", "tests/faults", "tests/backends")
+_ID_CHARACTERS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +36,45 @@ class Trial:
     """Jobs of that life that did nothing and had a try too many, as we ended the engine or worker that ran them alone."""
 
 
+@dataclass(slots=True)
+class Record:
+    """What a file holds: trials in order, and by commit and path the object that git had there."""
+
+    trials: list[Trial] = field(default_factory=list)
+    code: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
 def record(trials: Iterable[Trial], path: str | None = None) -> None:
     """Append ``trials`` to the file ``path`` (default: what ``FAULTS_RECORD`` names); nowhere where there is none."""
     path = path or os.environ.get("FAULTS_RECORD")
-    if path:
-        with Path(path).open("a") as file:
-            file.writelines(json.dumps(asdict(trial)) + "\n" for trial in trials)
+    if not path:
+        return
+    lives = defaultdict[str, list[tuple[str, float | None]]](list)
+    for trial in trials:
+        life = asdict(trial)
+        recovery = None if trial.recovery is None else round(trial.recovery, 2)
+        del life["fault"], life["recovery"]
+        lives[json.dumps(life)].append((trial.fault, recovery))
+    _append(Path(path), (json.loads(life) | {"faults": faults} for life, faults in lives.items()))
 
 
-def read(path: Path) -> list[Trial]:
-    """The trials in ``path``, in order."""
-    lines = path.read_text().splitlines() if path.is_file() else []
-    found = [json.loads(line) for line in lines]
-    return [Trial(**(one | {"breaches": tuple(one["breaches"])})) for one in found]
+def pin(path: Path, tested: str, concerned: Iterable[str]) -> None:
+    """Append the objects that git has for the paths ``concerned`` in the commit ``tested``, unless they are in the file."""
+    if tested not in read(path).code and (objects := _objects(tested, tuple(sorted(set(concerned))))):
+        _append(path, [{"commit": tested, "code": objects}])
+
+
+def read(path: Path) -> Record:
+    """What is in ``path``; nothing where there is no such file."""
+    found = Record()
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        life = json.loads(line)
+        if "code" in life:
+            found.code[life["commit"]] = life["code"]
+            continue
+        life["breaches"] = tuple(life["breaches"])
+        found.trials += [Trial(fault=fault, recovery=recovery, **life) for fault, recovery in life.pop("faults")]
+    return found
 
 
 def commit() -> str:
@@ -54,9 +85,11 @@ def commit() -> str:
     return f"{head}+" if head and _git("status", "--porcelain", "--", *_CODE) else head
 
 
-def valid(trials: Iterable[Trial], tested: str, paths: Sequence[str]) -> list[Trial]:
-    """Those of ``trials`` that tell of the commit ``tested``: run on it, or on one that does not differ in any of ``paths``."""
-    return [trial for trial in trials if trial.commit == tested or _unchanged(trial.commit, tested, tuple(paths))]
+def valid(found: Record, tested: str, paths: Sequence[str]) -> list[Trial]:
+    """Those trials that tell of the commit ``tested``: run on it, or on one that does not differ in any of ``paths``."""
+    objects = _objects(tested, tuple(paths))
+    same = {made for made, code in found.code.items() if _same(code, objects, paths)}
+    return [trial for trial in found.trials if trial.commit == tested or trial.commit in same]
 
 
 def lacking(wanted: Sequence[str], count: int, trials: Iterable[Trial]) -> Counter[str]:
@@ -65,21 +98,28 @@ def lacking(wanted: Sequence[str], count: int, trials: Iterable[Trial]) -> Count
     return Counter({fault: count - done[fault] for fault in wanted if done[fault] < count})
 
 
+def _same(one: Mapping[str, str], other: Mapping[str, str], paths: Iterable[str]) -> bool:
+    """Whether both know the same object for each path."""
+    return all(path in one and one[path] == other.get(path) for path in paths)
+
+
 @cache
-def _unchanged(since: str, tested: str, paths: tuple[str, ...]) -> bool:
-    """Whether git knows both commits, and no difference between them in ``paths``."""
-    if not since or not tested or "+" in since + tested:
-        return False
-    return _run("diff", "--quiet", since, tested, "--", *paths).returncode == 0
+def _objects(tested: str, paths: tuple[str, ...]) -> Mapping[str, str]:
+    """git's object for each of ``paths`` in a commit; none where git does not know it, or it is not what was tested."""
+    if not tested or "+" in tested:
+        return {}
+    lines = (line.split() for line in _git("ls-tree", tested, "--", *paths).splitlines())
+    return {path: number[:_ID_CHARACTERS] for _, _, number, path in lines}
+
+
+def _append(path: Path, lines: Iterable[object]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
 
 def _git(*arguments: str) -> str:
-    return _run(*arguments).stdout.strip()
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     argv = ["git", *arguments]
     try:
-        return subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
-        return subprocess.CompletedProcess(argv, 127, "", "")
+        return ""
