@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -164,12 +165,11 @@ class Member:
 
     def lag(self, partition: Place, position: int) -> int:
         """Records behind ``position`` in the log, as far as fetching has told."""
-        _, high = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return max(0, high - position)
+        return max(0, self._end(partition) - position)
 
     def reached(self, partitions: Iterable[Place]) -> dict[Place, int]:
         """How far ``partitions`` have been read, marks of transactions included, where that is known, and all handed out."""
-        if self._damage or not self.quiet:
+        if self._damage.stepping or not self.quiet:
             return {}  # what is passed there may have held records
         asked = [TopicPartition(*partition) for partition in partitions if self._jumps.landed(partition)]
         return {(p.topic, p.partition): p.offset for p in self.consumer.position(asked) if p.offset >= 0} if asked else {}
@@ -238,6 +238,11 @@ class Member:
         self._jumps.forget(partition)
         self._damage.forget(partition)
 
+    def _end(self, partition: Place) -> int:
+        """The offset after the log's last record, as far as fetching has told; below 0: not at all."""
+        _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return end
+
     def _is_stopped(self, partition: Place) -> bool:
         return self._paused or partition in self._held
 
@@ -251,12 +256,11 @@ class Member:
                 continue
             target = None
             if error is None:
-                target = self._damage.read(partition, offset)
+                target = self._damage.read(partition, offset, partial(self._end, partition))
             else:
                 self._health.tell(message)
                 if error.code() in UNREADABLE:
-                    _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-                    target = self._damage.failed(partition, offset, end)
+                    target = self._damage.failed(partition, offset, self._end(partition))
             if target is not None:
                 self._jumps.ask(partition, target)
             elif error is None:

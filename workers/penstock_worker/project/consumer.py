@@ -121,7 +121,10 @@ class OutcomeConsumer:
         partition, sound = messages[0].partition() or 0, list[Message]()
         for message in messages:
             error, offset = message.error(), message.offset() or 0
-            target = self._damage.read(partition, offset) if error is None else self._heed(message, error)
+            if error is None:
+                target = self._damage.read(partition, offset, lambda: self._end(partition))
+            else:
+                target = self._heed(message, error)
             if target is not None:
                 self._jump(partition, target)
                 break  # what follows is read again from there
@@ -142,9 +145,13 @@ class OutcomeConsumer:
                 return sent  # from before it was sent there, or the damage has led it astray
             self._troubled.add(partition)
         elif partition in self._assigned and error.code() in UNREADABLE:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            return self._damage.failed(partition, offset, end)
+            return self._damage.failed(partition, offset, self._end(partition))
         return None
+
+    def _end(self, partition: int) -> int:
+        """The offset after the log's last record, as far as fetching has told; below 0: not at all."""
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return end
 
     def _say_lost(self, partition: int, lost: tuple[int, int] | None) -> None:
         if lost is not None:
