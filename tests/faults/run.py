@@ -36,6 +36,7 @@ ROUNDS: Final = 10 if SOAK else 1
 _IN_TURN: Final = (
     *("bombs", "cluster", "damage", "full disk", "jobs submitted twice", "logs", "rough jobs", "random kills", "takeover"),
     "topics",
+    "whole workers",
 )
 _TURN: Final = Random(SEED).choice(_IN_TURN)
 _ALL: Final = SOAK or os.environ.get("FAULTS_ALL") == "1"

@@ -66,6 +66,7 @@ def test_rough_jobs_among_others_cost_their_own_tries_alone(
 
 
 @pytest.mark.soak
+@in_turn("whole workers")
 @pytest.mark.timeout(1200 if SOAK else 200)
 def test_a_job_that_kills_whole_workers_does_not_go_from_one_to_the_other(
     settings: SettingsFactory, make_topics: MakeTopics, tmp_path: Path

@@ -133,7 +133,7 @@ def test_a_worker_leaves_in_the_middle_of_a_rebalance(midway: Midway) -> None:
     """The rebalance ends when all have given up what they must, and the leaver's second member does so in a poll of its own."""
     with structlog.testing.capture_logs() as said:
         midway.first.close()
-    assert not [line for line in said if line["event"].startswith("leaving the group without")]
+    assert not [line for line in said if line["event"].startswith("the group does not answer")]
     eventually(lambda: midway.other.held == midway.held, "the other has it all")
 
 

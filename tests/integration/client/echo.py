@@ -31,9 +31,9 @@ class EchoFleet:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="echo-fleet", daemon=True)
         self.error: BaseException | None = None
-        self.working = threading.Event()
-        """Clear it to let jobs wait in Kafka."""
-        self.working.set()
+        self._working = threading.Event()
+        self._working.set()
+        self._paused = threading.Event()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -41,16 +41,27 @@ class EchoFleet:
 
     def __exit__(self, *_exc_info: object) -> None:
         self._stop.set()
-        self.working.set()
+        self.go_on()
         self._thread.join()
         self._consumer.close()
         self._redis.close()
         assert self.error is None, repr(self.error)
 
+    def pause(self) -> None:
+        """Let jobs wait in Kafka from now on: none is being read any more when this returns."""
+        self._working.clear()
+        assert self._paused.wait(60)
+
+    def go_on(self) -> None:
+        self._paused.clear()
+        self._working.set()
+
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self.working.wait()
+                if not self._working.is_set():
+                    self._paused.set()
+                    self._working.wait()
                 messages = self._consumer.consume(512, 0.005)
                 if messages:
                     self._answer(messages)

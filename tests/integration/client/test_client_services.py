@@ -46,7 +46,7 @@ def test_a_job_goes_round(fleet: Settings, client: Client) -> None:
 def test_many_jobs_wait_on_few_connections(fleet: Settings, client: Client) -> None:
     with redis.Redis.from_url(fleet.redis.url) as administrator, EchoFleet(fleet) as echo:
         client.submit("double", {"x": [1.0]}).result(timeout=60)
-        echo.working.clear()
+        echo.pause()
         before = len(administrator.client_list())
         jobs = [client.submit("double", {"x": np.array([number], np.float32)}) for number in range(3000)]
         waiting = client.as_completed(jobs, window=3000, wait=60)
@@ -55,7 +55,7 @@ def test_many_jobs_wait_on_few_connections(fleet: Settings, client: Client) -> N
             thread.start()
         eventually(lambda: client._core._watcher and len(client._core._watcher._waiting) >= 50, "fifty threads wait")
         assert len(administrator.client_list()) <= before + 1
-        echo.working.set()
+        echo.go_on()
         assert {job.id for job in waiting} == {job.id for job in jobs}
         assert [job.result(60)["y"][0] for job in jobs] == [2.0 * number for number in range(3000)]
         for thread in threads:
