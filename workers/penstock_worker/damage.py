@@ -4,13 +4,13 @@ The same offset that fails a few times in a row will fail for ever (a damaged ba
 is, nobody knows: so steps double until something is read, and then go back by halves, for what lies between may be readable.
 
 The client is always told where to go on. By itself it may not find back into the log: librdkafka 2.16 takes bytes in the
-middle of a damaged batch for the next one, goes on from the offset that it finds there, and then resets to the log's begin:
-at once, or a second after it has been sent elsewhere and has read on there. So what was read behind damage is remembered.
+middle of a damaged batch for the next one, and goes on from the offset that it finds there. That is not in the log, which it
+says at once, or a second after it was sent elsewhere and has read on there: then it stands still, and must be sent there again.
+(With auto.offset.reset=earliest it would begin again at the log's begin.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +27,6 @@ class _Damage:
     tried: int
     """Where reading was last sent to."""
     errors: int = 1
-    strays: int = 0
-    """Errors in a row at what had been read before."""
     good: int | None = None
     step: int = 1
 
@@ -38,16 +36,8 @@ class StepOver:
 
     def __init__(self) -> None:
         self._damages: dict[object, _Damage] = {}
-        self._taken: dict[object, int] = {}
-        """Where partitions with damage have been read up to, also long after it."""
 
     def __bool__(self) -> bool:
-        """Whether each record is to be looked at."""
-        return bool(self._damages or self._taken)
-
-    @property
-    def stepping(self) -> bool:
-        """Whether some damage is not behind us yet."""
         return bool(self._damages)
 
     def failed(self, partition: object, offset: int, end: int) -> int:
@@ -56,17 +46,9 @@ class StepOver:
         ``end`` is the offset after the log's last record, as far as known: what comes there will be readable.
         """
         damage = self._damages.get(partition)
-        if offset < (taken := self._taken.get(partition, 0)) <= end:
-            # The client went astray, unless it does so whenever it reads there: then that is damaged, in the batch's middle.
-            damage = damage or self._damages.setdefault(partition, _Damage(taken, taken, taken, errors=0))
-            damage.strays += 1
-            if damage.strays < _TRIES:
-                return damage.tried
-        elif damage is None or offset < damage.first:
+        if damage is None or offset < damage.first:
             self._damages[partition] = _Damage(offset, offset, offset)
             return offset
-        else:
-            damage.strays = 0
         # The client names its batch's first offset, not the one that it was sent to; or one that is not in the log at all.
         damage.bad = max(damage.bad, damage.tried, offset if offset < end else 0)
         damage.errors += 1
@@ -75,23 +57,25 @@ class StepOver:
         damage.tried = _next(damage) if damage.errors >= _TRIES else damage.first
         return damage.tried
 
-    def read(self, partition: object, offset: int, end: Callable[[], int]) -> int | None:
-        """A record at ``offset`` was read. Returns where to read before that is taken; None: take it, nothing is missed.
-
-        ``end`` gives the offset after the log's last record, as far as known.
-        """
-        damage, taken = self._damages.get(partition), self._taken.get(partition)
+    def read(self, partition: object, offset: int) -> int | None:
+        """A record at ``offset`` was read. Returns where to read before that is taken; None: take it, nothing is missed."""
+        damage = self._damages.get(partition)
+        if damage is not None and offset < damage.first:
+            return damage.tried  # the client went astray
         if damage is None:
-            if taken is None:
-                return None
-            if offset < taken and not 0 <= end() < taken:
-                return taken  # the client went astray; where the log is shorter than what was read, it has lost its end
-        elif (target := _before(damage, offset)) is not None:
-            return target
-        elif offset == damage.first:
+            return None
+        if offset == damage.first:  # it was damaged on its way, not in the log
             del self._damages[partition]
-        self._taken[partition] = offset + 1
-        return None
+            return None
+        if damage.errors < _TRIES:
+            return None
+        if offset > damage.tried > damage.bad:
+            damage.bad = offset - 1
+        damage.good = offset if damage.good is None else min(damage.good, offset)
+        if damage.good - damage.bad <= 1:
+            return None
+        damage.tried = _next(damage)
+        return damage.tried
 
     def sent(self, partition: object) -> int | None:
         """Where reading was last sent to; None where nothing is damaged."""
@@ -101,35 +85,19 @@ class StepOver:
     def lost(self, partition: object, first: int, last: int) -> bool:
         """Whether the missing offsets ``first`` to ``last`` are damage; it is then forgotten."""
         damage = self._damages.get(partition)
-        if damage is None or not first <= damage.first <= last:
+        if damage is None or damage.first > last or damage.bad < first:
             return False
         del self._damages[partition]
-        return damage.errors > 0
+        return True
 
     def passed(self, partition: object, offset: int) -> tuple[int, int] | None:
         """What was lost before ``offset``, which is taken now: first and last; None where nothing was. It is then forgotten."""
         damage = self._damages.pop(partition, None)
-        return None if damage is None or not damage.errors or offset <= damage.first else (damage.first, offset - 1)
+        return None if damage is None or offset <= damage.first else (damage.first, offset - 1)
 
     def forget(self, partition: object) -> None:
         """It has come anew, or gone."""
         self._damages.pop(partition, None)
-        self._taken.pop(partition, None)
-
-
-def _before(damage: _Damage, offset: int) -> int | None:
-    """Where to read before a record at ``offset``; None: nothing is missed."""
-    if offset < damage.first:
-        return damage.tried  # the client went astray
-    if damage.errors < _TRIES:
-        return None
-    if offset > damage.tried > damage.bad:
-        damage.bad = offset - 1
-    damage.good = offset if damage.good is None else min(damage.good, offset)
-    if damage.good - damage.bad <= 1:
-        return None
-    damage.tried = _next(damage)
-    return damage.tried
 
 
 def _next(damage: _Damage) -> int:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 """Errors in a record's place that say that it is damaged."""
+NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
+"""Errors that say that there is nothing at an offset: the client stands still until it is sent elsewhere."""
 
 PATIENCE: Final = 8.0
 """Seconds that leaving the group may wait for its turn, and what is assigned to be taken back."""
@@ -87,13 +89,11 @@ def admin_properties(settings: Settings) -> dict[str, Any]:
     return tuning | dict(settings.kafka.properties) | {"bootstrap.servers": settings.kafka.bootstrap_servers}
 
 
-def group_properties(
-    settings: Settings, group: str, *, reset: Literal["earliest", "error"], tuning: Mapping[str, Any]
-) -> dict[str, Any]:
+def group_properties(settings: Settings, group: str, *, tuning: Mapping[str, Any]) -> dict[str, Any]:
     """librdkafka's properties for a member of ``group`` that commits nothing by itself.
 
     ``tuning`` is what the member's role likes; the user's own properties win over it, and what the promises rest on
-    wins over both. ``reset`` is what becomes of an offset that is not in the log.
+    wins over both.
     """
     kafka = settings.kafka
     session_ms = int(kafka.properties.get("session.timeout.ms", kafka.session_timeout * 1000))
@@ -113,7 +113,8 @@ def group_properties(
         "group.protocol": kafka.group_protocol,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": reset,
+        # Where to go on is ours to say: what is damaged leads the client to offsets that are not in the log (see damage.py).
+        "auto.offset.reset": "error",
         "enable.partition.eof": False,
         # A redrive is a transaction: what was not committed of it never was.
         "isolation.level": "read_committed",

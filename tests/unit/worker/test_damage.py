@@ -24,7 +24,7 @@ def read_through(bad: range, end: int, *, names_base: bool) -> tuple[list[int], 
         if position in bad:
             position = step.failed("p", bad[0] if names_base else position, end)
             continue
-        target = step.read("p", position, lambda: end)
+        target = step.read("p", position)
         if target is not None:
             position = target
             continue
@@ -32,14 +32,10 @@ def read_through(bad: range, end: int, *, names_base: bool) -> tuple[list[int], 
         if expected != position:
             assert step.lost("p", expected, position - 1)
             lost.append((expected, position - 1))
-            assert not step.stepping
+            assert not step
         taken.append(position)
         position += 1
     return taken, lost
-
-
-def end() -> int:
-    return 40
 
 
 @given(st.data(), st.booleans())
@@ -57,16 +53,25 @@ def test_an_error_that_passes_costs_nothing(errors: int) -> None:
     step = StepOver()
     for _ in range(errors):
         assert step.failed("p", 7, 100) == 7
-    assert step.read("p", 7, end) is None
     assert not step.lost("p", 3, 5), "a gap elsewhere is not damage"
-    assert not step.stepping
+    assert step.read("p", 7) is None
+    assert not step
     assert step.passed("p", 7) is None
+
+
+def test_a_batch_that_is_damaged_after_half_of_it_was_read_is_told() -> None:
+    """The client names the batch, which begins before what is missing."""
+    step = StepOver()
+    assert [step.failed("p", 5, 40) for _ in range(4)] == [5, 5, 6, 8]
+    assert [step.read("p", 8), step.failed("p", 5, 40), step.read("p", 8)] == [7, 8, None]
+    assert step.lost("p", 7, 7)
+    assert not step
 
 
 def test_what_was_passed_over_is_told_once() -> None:
     step = StepOver()
     assert [step.failed("p", 5, 40) for _ in range(4)] == [5, 5, 6, 8]
-    assert [step.read("p", 8, end), step.failed("p", 5, 40), step.read("p", 8, end)] == [7, 8, None]
+    assert [step.read("p", 8), step.failed("p", 5, 40), step.read("p", 8)] == [7, 8, None]
     assert step.passed("p", 8) == (5, 7)
     assert step.passed("p", 9) is None
 
@@ -83,56 +88,9 @@ def test_damage_to_the_very_end_ends_there() -> None:
 def test_who_was_led_astray_is_sent_back() -> None:
     step = StepOver()
     assert [step.sent("p"), step.failed("p", 5, 40), step.sent("p")] == [None, 5, 5]
-    assert step.read("p", 0, end) == 5, "the client began again at the log's begin"
+    assert step.read("p", 0) == 5, "the client began again at the log's begin"
     assert [step.failed("p", 5, 40) for _ in range(2)] == [5, 6]
-    assert (step.read("p", 4, end), step.sent("p")) == (6, 6)
-
-
-def test_who_is_led_astray_after_the_damage_is_sent_back_too() -> None:
-    step = StepOver()
-    assert [step.failed("p", 5, 40) for _ in range(4)] == [5, 5, 6, 8]
-    assert [step.read("p", 8, end), step.failed("p", 5, 40), step.read("p", 8, end)] == [7, 8, None]
-    assert step.lost("p", 5, 7)
-    assert [step.read("p", offset, end) for offset in (9, 10, 11, 0, 3)] == [None, None, None, 12, 12]
-    assert step.failed("p", 5, 40) == 12, "the same damage, met again on the way"
-    assert step.read("p", 12, end) is None
-    assert not step.stepping
-    assert step.failed("p", 12, 40) == 13, "and once more"
-    assert [step.failed("p", 13, 40) for _ in range(3)] == [13, 13, 14], "new damage"
-    assert [step.read("p", 0, end), step.failed("p", 5, 40)] == [14, 14]
-    step.forget("p")
-    assert not step
-    assert step.read("p", 0, end) is None
-
-
-def test_a_gap_where_the_client_came_back_to_is_no_damage() -> None:
-    step = StepOver()
-    assert [step.failed("p", 5, 40) for _ in range(3)] == [5, 5, 6]
-    assert step.read("p", 6, end) is None
-    assert step.lost("p", 5, 5)
-    assert step.failed("p", 5, 40) == 7
-    assert step.read("p", 8, end) is None, "7 may be the mark of a transaction"
-    assert not step.lost("p", 7, 7)
-    assert not step.stepping
-
-
-def test_a_batch_that_is_damaged_after_half_of_it_was_read_is_stepped_over() -> None:
-    step = StepOver()
-    assert [step.failed("p", 5, 40) for _ in range(3)] == [5, 5, 6]
-    assert [step.read("p", 6, end), step.read("p", 7, end)] == [None, None]
-    assert step.lost("p", 5, 5)
-    targets = [step.failed("p", 6, 40) for _ in range(6)]
-    assert targets == [8, 8, 8, 8, 9, 11]
-
-
-def test_a_log_that_has_lost_its_end_is_read_as_it_is() -> None:
-    step = StepOver()
-    assert [step.failed("p", 5, 40) for _ in range(4)] == [5, 5, 6, 8]
-    assert [step.read("p", 8, end), step.failed("p", 5, 40), step.read("p", 8, end)] == [7, 8, None]
-    assert step.passed("p", 8) == (5, 7)
-    assert [step.read("p", offset, lambda: 4) for offset in (0, 1)] == [None, None]
-    assert step.failed("p", 2, 4) == 2
-    assert step.read("p", 0, lambda: -1001) == 2, "nobody knows its end: no reason to read anything twice"
+    assert (step.read("p", 4), step.sent("p")) == (6, 6)
 
 
 def test_an_error_that_names_an_offset_beyond_the_log_leads_nowhere() -> None:
@@ -145,6 +103,6 @@ def test_partitions_do_not_mix() -> None:
     step = StepOver()
     for _ in range(3):
         step.failed("p", 5, 40)
-    assert step.read("q", 9, end) is None
+    assert step.read("q", 9) is None
     step.forget("p")
     assert not step

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from tests.unit.worker.making import Message
 
 from penstock_schemas.settings import Settings
@@ -44,6 +44,8 @@ class FakeConsumer:
     low: dict[int, int] = field(default_factory=dict[int, int])
     assigned: dict[int, int] = field(default_factory=dict[int, int])
     paused: set[int] = field(default_factory=set[int])
+    read: dict[int, int] = field(default_factory=dict[int, int])
+    """The offset after what was handed out since a partition was assigned."""
     commits: list[dict[int, tuple[int, str]]] = field(default_factory=list[Any])
     topics: list[str] = field(default_factory=list[str])
     unreachable: bool = False
@@ -72,7 +74,12 @@ class FakeConsumer:
                 one()
             else:
                 found.append(one)
+                if one.error() is None:
+                    self.read[one.partition()] = one.offset() + 1
         return found
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(p.topic, p.partition, self.read.get(p.partition, OFFSET_INVALID)) for p in partitions]
 
     def poll(self, timeout: float) -> Any:
         found = self.consume(1, timeout)
@@ -103,6 +110,7 @@ class FakeConsumer:
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         for p in partitions:
             del self.assigned[p.partition]
+            self.read.pop(p.partition, None)
 
     def assignment(self) -> list[TopicPartition]:
         return [TopicPartition("f.jobs", number) for number in self.assigned]
@@ -265,6 +273,34 @@ def test_after_a_damaged_record_reading_goes_on_where_we_say(made: tuple[Intake,
     assert (consumer.assigned, consumer.paused) == ({0: 2}, set())
     consumer.waiting.append(Record(offset_=2))
     assert offsets(intake.poll(0, 4).jobs) == [2]
+
+
+def test_a_client_that_has_lost_its_place_is_sent_back_to_it(made: tuple[Intake, FakeConsumer]) -> None:
+    intake, consumer = made
+    consumer.committed_ = {0: 40}
+    consumer.assign(0)
+
+    def lost(wrong: int) -> int:
+        """Where it goes on after the client has said that it stands at ``wrong``, which is not in the log."""
+        consumer.waiting.append(Record(error_=KafkaError(KafkaError._AUTO_OFFSET_RESET), offset_=wrong))
+        assert offsets(intake.poll(0, 4).jobs) == []
+        intake.poll(0, 4)
+        assert consumer.paused == set()
+        return consumer.assigned[0]
+
+    consumer.assigned[0] = -7
+    assert lost(10**18) == 40, "where it began"
+    consumer.waiting.extend([Record(offset_=40), Record(offset_=41)])
+    assert offsets(intake.poll(0, 4).jobs) == [40, 41]
+    assert lost(10**18) == 42, "behind what was read"
+    intake.hold(Hold(("f.jobs", 0), 41))
+    intake.release([("f.jobs", 0)])
+    intake.poll(0, 4)
+    assert lost(10**18) == 41, "where it was sent, and has not read yet"
+    assert lost(41) == OFFSET_BEGINNING, "that is gone: retention has deleted it, say"
+    consumer.waiting.append(Record(offset_=60))
+    assert offsets(intake.poll(0, 4).jobs) == [60]
+    assert lost(61) == OFFSET_BEGINNING
 
 
 def test_a_partition_that_goes_before_its_jump_is_left_alone(made: tuple[Intake, FakeConsumer]) -> None:
@@ -503,7 +539,7 @@ def test_an_idle_worker_hears_that_kafka_is_back(
 def test_properties_leave_committing_to_the_worker_and_follow_the_protocol() -> None:
     classic = jobs_properties(Settings(fleet="f"), "w", "f.jobs")
     assert (classic["enable.auto.commit"], classic["enable.auto.offset.store"]) == (False, False)
-    assert (classic["auto.offset.reset"], classic["check.crcs"], classic["fetch.queue.backoff.ms"]) == ("earliest", True, 5)
+    assert (classic["auto.offset.reset"], classic["check.crcs"], classic["fetch.queue.backoff.ms"]) == ("error", True, 5)
     assert (classic["partition.assignment.strategy"], classic["session.timeout.ms"]) == ("cooperative-sticky", 8_000)
     made: Any = {"group_protocol": "consumer", "properties": {"check.crcs": False}}
     newer = jobs_properties(Settings(fleet="f", kafka=made), "w", "f.jobs")
@@ -525,7 +561,7 @@ def test_no_property_of_the_users_commits_in_the_workers_place() -> None:
     unsafe = {"enable.auto.commit": True, "auto.offset.reset": "latest", "partition.assignment.strategy": "range"}
     made: Any = {"properties": unsafe}
     properties = jobs_properties(Settings(fleet="f", kafka=made), "w", "f.jobs")
-    assert (properties["enable.auto.commit"], properties["auto.offset.reset"]) == (False, "earliest")
+    assert (properties["enable.auto.commit"], properties["auto.offset.reset"]) == (False, "error")
     assert properties["partition.assignment.strategy"] == "cooperative-sticky"
 
 

@@ -32,7 +32,7 @@ class Jumps:
         self._consumer = consumer
         self._ahead: dict[Place, int] = {}
         self._due = 0.0
-        self._blank: set[Place] = set()
+        self._blank: dict[Place, int] = {}
 
     @property
     def ahead(self) -> AbstractSet[Place]:
@@ -44,7 +44,7 @@ class Jumps:
         if not self._ahead:
             self._due = time.monotonic() + _PATIENCE
         self._ahead[partition] = offset
-        self._blank.add(partition)
+        self._blank[partition] = offset
         with contextlib.suppress(KafkaException):  # it is being revoked
             self._consumer.pause([TopicPartition(*partition)])
 
@@ -60,16 +60,17 @@ class Jumps:
                 (self._consumer.pause if paused(partition) else self._consumer.resume)(where)
         self._ahead.clear()
 
-    def landed(self, partition: Place) -> bool:
-        """Whether how far the client has read ``partition`` means something."""
-        return partition not in self._blank
+    def target(self, partition: Place) -> int | None:
+        """Where ``partition`` is to be read, and was not yet; None: how far the client has read it means something."""
+        return self._blank.get(partition)
 
     def read(self, messages: list[Message]) -> None:
         """These were read, where they were to be read."""
         if self._blank:
-            self._blank.difference_update((m.topic() or "", m.partition() or 0) for m in messages)
+            for partition in {(m.topic() or "", m.partition() or 0) for m in messages}:
+                self._blank.pop(partition, None)
 
     def forget(self, partition: Place) -> None:
         """It has gone."""
         self._ahead.pop(partition, None)
-        self._blank.discard(partition)
+        self._blank.pop(partition, None)

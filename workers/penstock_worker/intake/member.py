@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock_worker.damage import StepOver
 from penstock_worker.intake.commits import Commits
 from penstock_worker.intake.jumps import Jumps
 from penstock_worker.intake.placing import Start, place
-from penstock_worker.kafka import UNREADABLE, leave
+from penstock_worker.kafka import NOT_IN_LOG, UNREADABLE, leave
 from penstock_worker.logs import kafka_logger
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ class Member:
         callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
         self.consumer = Consumer(dict(properties) | callbacks)
         self._jumps = Jumps(self.consumer)
+        self._begun: dict[Place, int] = {}
+        """Where each partition was begun with."""
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group, for ``topics``."""
@@ -165,13 +166,14 @@ class Member:
 
     def lag(self, partition: Place, position: int) -> int:
         """Records behind ``position`` in the log, as far as fetching has told."""
-        return max(0, self._end(partition) - position)
+        _, high = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return max(0, high - position)
 
     def reached(self, partitions: Iterable[Place]) -> dict[Place, int]:
         """How far ``partitions`` have been read, marks of transactions included, where that is known, and all handed out."""
-        if self._damage.stepping or not self.quiet:
+        if self._damage or not self.quiet:
             return {}  # what is passed there may have held records
-        asked = [TopicPartition(*partition) for partition in partitions if self._jumps.landed(partition)]
+        asked = [TopicPartition(*partition) for partition in partitions if self._jumps.target(partition) is None]
         return {(p.topic, p.partition): p.offset for p in self.consumer.position(asked) if p.offset >= 0} if asked else {}
 
     def missing(self, partition: Place, first: int, last: int) -> str | None:
@@ -203,9 +205,10 @@ class Member:
             return
         ids = self._ids()
         starts = place(consumer, partitions, self._commits.own, ids)
-        for partition in starts:
+        for partition, begin in zip(starts, partitions, strict=True):
             self._forget(partition)
             self._read[partition] = ids.get(partition[0], "")
+            self._begun[partition] = begin.offset
         consumer.incremental_assign(partitions)
         # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
         (consumer.pause if self._paused else consumer.resume)(partitions)
@@ -238,11 +241,6 @@ class Member:
         self._jumps.forget(partition)
         self._damage.forget(partition)
 
-    def _end(self, partition: Place) -> int:
-        """The offset after the log's last record, as far as fetching has told; below 0: not at all."""
-        _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return end
-
     def _is_stopped(self, partition: Place) -> bool:
         return self._paused or partition in self._held
 
@@ -254,18 +252,37 @@ class Member:
             error, offset = message.error(), message.offset() or 0
             if partition in self._jumps.ahead:
                 continue
-            target = None
-            if error is None:
-                target = self._damage.read(partition, offset, partial(self._end, partition))
-            else:
-                self._health.tell(message)
-                if error.code() in UNREADABLE:
-                    target = self._damage.failed(partition, offset, self._end(partition))
+            target = self._damage.read(partition, offset) if error is None else self._heed(message, error, partition, offset)
             if target is not None:
                 self._jumps.ask(partition, target)
             elif error is None:
                 sound.append(message)
         return sound
+
+    def _heed(self, message: Message, error: KafkaError, partition: Place, offset: int) -> int | None:
+        """Deal with an error in a message's place. Returns where to read instead; None: nothing is to be done."""
+        if error.code() in NOT_IN_LOG:
+            target = self._whereabouts(partition, offset)
+            if target == OFFSET_BEGINNING:
+                self._health.tell(message)
+            return target
+        self._health.tell(message)
+        if error.code() not in UNREADABLE:
+            return None
+        _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return self._damage.failed(partition, offset, end)
+
+    def _whereabouts(self, partition: Place, wrong: int) -> int:
+        """Where to go on, where the client stands still because ``wrong`` is not in the log.
+
+        Mostly damage has led it there (see :mod:`penstock_worker.damage`). Where that is what it was to read, retention has
+        deleted it, or a broker has lost it: then from what there is.
+        """
+        known = self._jumps.target(partition)
+        if known is None:
+            (at,) = self.consumer.position([TopicPartition(*partition)])
+            known = at.offset if at.offset >= 0 else self._begun.get(partition, wrong)
+        return OFFSET_BEGINNING if known == wrong else known
 
 
 def _names(partitions: Iterable[TopicPartition]) -> list[str]:

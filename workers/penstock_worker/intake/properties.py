@@ -45,4 +45,4 @@ def _properties(settings: Settings, client: str, prefetch_bytes: int) -> dict[st
         # Each message that waits takes some 600 bytes besides its own: so many deliveries keep an engine fed.
         "queued.min.messages": 2 * settings.worker.window * settings.worker.delivery_records,
     }
-    return group_properties(settings, settings.names.workers_group, reset="earliest", tuning=tuning)
+    return group_properties(settings, settings.names.workers_group, tuning=tuning)

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from penstock_schemas.settings import Settings
 from penstock_worker.damage import StepOver
 from penstock_worker.health import Health
-from penstock_worker.kafka import PATIENCE, UNREADABLE, group_properties, leave
+from penstock_worker.kafka import NOT_IN_LOG, PATIENCE, UNREADABLE, group_properties, leave
 from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
@@ -26,7 +26,6 @@ _LEAVE_STEP: Final = 0.1
 _UNPLACED: Final = 0
 """Partitions are assigned paused, at a plain offset, and placed later. A logical one (the end, say) would be looked up
 meanwhile, and the answer would override the placement."""
-_NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 
 
 class OutcomeConsumer:
@@ -121,10 +120,7 @@ class OutcomeConsumer:
         partition, sound = messages[0].partition() or 0, list[Message]()
         for message in messages:
             error, offset = message.error(), message.offset() or 0
-            if error is None:
-                target = self._damage.read(partition, offset, lambda: self._end(partition))
-            else:
-                target = self._heed(message, error)
+            target = self._damage.read(partition, offset) if error is None else self._heed(message, error)
             if target is not None:
                 self._jump(partition, target)
                 break  # what follows is read again from there
@@ -139,19 +135,15 @@ class OutcomeConsumer:
         if error.fatal():
             raise KafkaException(error)
         self.health.tell(message)
-        if partition in self._assigned and error.code() in _NOT_IN_LOG:
+        if partition in self._assigned and error.code() in NOT_IN_LOG:
             sent = self._damage.sent(partition)
             if sent is not None and sent != offset:
                 return sent  # from before it was sent there, or the damage has led it astray
             self._troubled.add(partition)
         elif partition in self._assigned and error.code() in UNREADABLE:
-            return self._damage.failed(partition, offset, self._end(partition))
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            return self._damage.failed(partition, offset, end)
         return None
-
-    def _end(self, partition: int) -> int:
-        """The offset after the log's last record, as far as fetching has told; below 0: not at all."""
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-        return end
 
     def _say_lost(self, partition: int, lost: tuple[int, int] | None) -> None:
         if lost is not None:
@@ -203,5 +195,5 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
     }
     # An offset that is not in the log is for us to judge: the client's own answer, the earliest, may mean days of expired
     # results.
-    properties = group_properties(settings, settings.names.projector_group, reset="error", tuning=tuning)
+    properties = group_properties(settings, settings.names.projector_group, tuning=tuning)
     return properties | {"allow.auto.create.topics": False}
