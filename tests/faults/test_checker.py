@@ -92,6 +92,18 @@ def test_contradictory_outcomes_are_found() -> None:
     assert {"I3", "I4", "letters"} == promises(twice(evidence, n, contrary))
 
 
+def test_a_killer_may_crash_in_one_of_two_runs_where_we_ended_its_engine() -> None:
+    evidence = good_life()
+    ids = [job.id for job in evidence.accepted]
+    n, job = next((n, job) for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+    crashed = twice(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
+    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
+    assert promises(crashed) == {"I4"}
+    assert not promises(replace(crashed, deaths=1))
+    contrary = twice(evidence, n, told(job, Expected("failed", ErrorCode.OUT_OF_MEMORY), attempts=2))
+    assert "I3" in promises(replace(contrary, deaths=1))
+
+
 def test_redis_with_the_second_outcome_is_found() -> None:
     evidence = good_life()
     n = first_success(evidence)
