@@ -21,7 +21,7 @@ FAULTS := $(wildcard tests/faults)
 TRIALS := docs/trials.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench docs clean distclean
+.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench bench-peers docs clean distclean
 .PHONY: need-python need-java
 
 help: ## list the targets
@@ -65,7 +65,10 @@ reliability: $(VENV)/.installed ## write what the soak has recorded into docs/re
 	$(BIN)/python -m tests.faults.table $(TRIALS)
 
 bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and the fleet on the same records
-	$(BIN)/python benchmarks/compare.py $(ARGS)
+	$(BIN)/python -m benchmarks.rounds $(ARGS)
+
+bench-peers: need-java $(VENV)/.installed ## the same, and what users would run in the fleet's place, on every work
+	$(BIN)/python -m benchmarks.rounds --works mlp json cnn mobilenet --subjects tensorflow echo fleet loop $(ARGS)
 
 docs: $(VENV)/.installed ## write what is generated from the code: docs/configuration.md and docs/schemas/
 	$(BIN)/penstock config --markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
@@ -81,7 +84,7 @@ distclean: clean ## the same, and the environment
 # The stamps are as old as the last installation that succeeded, so only a changed pyproject.toml installs again.
 $(VENV)/.installed: pyproject.toml | need-python
 	$(call make_venv)
-	$(PIP) install --quiet --editable '.[worker,local,dev]'
+	$(PIP) install --quiet --editable '.[worker,local,bench,dev]'
 	@touch $(VENV)/.demo-installed $@
 
 $(VENV)/.demo-installed: pyproject.toml | need-python

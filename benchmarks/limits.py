@@ -1,7 +1,7 @@
 """Owns the limits: what bare TensorFlow and a bare consume-produce echo do on these cores. Each runs as a process.
 
-``limits.py tensorflow MODEL`` prints rows/s at the best of some batch sizes; ``limits.py echo BOOTSTRAP TOPIC OUT N BYTES``
-prints records/s and CPU µs a record. Both print one line of JSON.
+``python -m benchmarks.limits tensorflow WORK MODEL`` prints rows/s at the best of some batch sizes;
+``… echo BOOTSTRAP TOPIC OUT COUNT BYTES`` prints records/s and CPU µs a record. Both print one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.works import WORKS, Work
 
-def bare_tensorflow(path: str, seconds: float = 1.0) -> dict[str, Any]:
+
+def bare_tensorflow(work: Work, path: str, seconds: float = 1.0) -> dict[str, Any]:
     """Rows/s of the model's concrete function by batch size, ``seconds`` each, numpy in and numpy out."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
     function = tf.saved_model.load(path).signatures["serving_default"]
     rates: dict[int, float] = {}
-    for rows in (1, 128, 512, 1024, 2048, 4096):
-        x = np.random.default_rng(0).normal(size=(rows, 32)).astype(np.float32)
+    for rows in work.batches:
+        x = np.random.default_rng(0).normal(size=(rows, *work.row)).astype(np.float32)
         function(x=tf.constant(x))
         calls, begin = 0, time.perf_counter()
         while (spent := time.perf_counter() - begin) < seconds:
@@ -76,13 +78,13 @@ def bare_echo(bootstrap: str, topic: str, out: str, count: int, size: int) -> di
     spent = time.perf_counter() - begin
     assert confirmed == taken
     consumer.close()
-    return {"per_second": taken / spent, "cpu_us": (time.process_time() - cpu) / taken * 1e6}
+    return {"per_second": taken / spent, "cpu_us": {"echo": (time.process_time() - cpu) / taken * 1e6}}
 
 
 if __name__ == "__main__":
     kind, *arguments = sys.argv[1:]
     if kind == "tensorflow":
-        print(json.dumps(bare_tensorflow(arguments[0])))
+        print(json.dumps(bare_tensorflow(WORKS[arguments[0]], arguments[1])))
     else:
         bootstrap, topic, out, count, size = arguments
         print(json.dumps(bare_echo(bootstrap, topic, out, int(count), int(size))))

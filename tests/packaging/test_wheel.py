@@ -61,7 +61,7 @@ def test_a_publisher_installs_nothing_of_the_worker(metadata: Message) -> None:
 
 
 def test_the_extras_are_the_documented_ones(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == {"worker", "gpu", "local", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"worker", "gpu", "local", "bench", "dev"}
 
 
 def test_licence_and_command_come_along(wheel: zipfile.ZipFile, metadata: Message) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from penstock.cli.common import Flags
 from penstock.cli.dead import dead_app
-from penstock.cli.exits import EXIT_CODES_HELP, told_errors
+from penstock.cli.exits import EXIT_CODES_HELP, CommandError, ExitCode, told_errors
 
 app = typer.Typer(
     help="An asynchronous prediction fleet: jobs in through Kafka, TensorFlow in micro-batches, outcomes to Kafka and Redis.",
@@ -32,6 +32,13 @@ class Kafka(StrEnum):
 
     APACHE = "apache"
     EMBEDDED = "embedded"
+
+
+class Arrivals(StrEnum):
+    """What --arrivals accepts."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
 
 
 class Document(StrEnum):
@@ -167,6 +174,64 @@ def result(
         from penstock.cli.result import show_result
 
         show_result(Flags(config, fleet, redis=redis), job_id, wait=wait, as_json=as_json)
+
+
+@app.command()
+def bench(
+    job: Annotated[
+        list[str] | None,
+        typer.Option("--job", metavar="MODEL[:ROWS][=WEIGHT]", help="A kind of job; several are mixed by their weights."),
+    ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(min=0.001, metavar="JOBS/S", help="An open loop; several are run in turn.")
+    ] = None,
+    callers: Annotated[list[int] | None, typer.Option(min=1, help="A closed loop of so many; several are run in turn.")] = None,
+    arrivals: Annotated[Arrivals, typer.Option(help="When the jobs of an open loop come.")] = Arrivals.POISSON,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each load lasts.")] = 10.0,
+    timeout: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="The jobs' own deadline.")] = None,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the last results.")] = 30.0,
+    tensor: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=DATATYPE[SHAPE]", help="An input, where the model is not declared here."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Draw the same arrivals and inputs again.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="BEFORE AFTER", help="Compare two such files; nothing is run.")
+    ] = None,
+    config: Config = None,
+    fleet: Fleet = None,
+    bootstrap: Bootstrap = None,
+    redis: Redis = None,
+    model: Models = None,
+) -> None:
+    """Put load on a running fleet: how long jobs take from when they are due, where that time goes, what bounds it."""
+    with told_errors():
+        try:
+            from penstock.cli.bench import Wanted, compare_records, run_bench
+        except ImportError as error:
+            raise CommandError(ExitCode.NOT_THERE, f'{error}: pip install "penstock[bench]"') from error
+
+        if compare is not None:
+            compare_records(*compare)
+            return
+        run_bench(
+            Flags(config, fleet, bootstrap, redis, model or []),
+            Wanted(
+                job or [],
+                tensor or [],
+                rate or [],
+                callers or [],
+                arrivals.value,
+                seconds,
+                wait,
+                timeout,
+                seed,
+                json,
+                plot,
+            ),
+        )
 
 
 @app.command()

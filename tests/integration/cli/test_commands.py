@@ -224,3 +224,39 @@ def test_a_worker_refuses_a_wrong_configuration_before_it_starts(tmp_path: Path)
     done = penstock(["worker", "--roles", "nonsense"], tmp_path, clean_environment())
     assert done.returncode == 2
     assert "worker.roles" in done.stderr
+
+
+def test_a_benchmark_tells_where_the_time_went_and_two_are_compared(up: Fleet, tmp_path: Path) -> None:
+    file, picture = tmp_path / "a.json", tmp_path / "a.png"
+    loads = ["--rate", "60", "--callers", "4", "--seconds", "2"]
+    kinds = ["--job", "digits:1=3", "--job", "digits:4", "--input", "image=FP32[8,8]"]
+    done = up.run("bench", *kinds, *loads, "--json", str(file), "--plot", str(picture))
+    assert done.returncode == 0, done.stderr
+    assert "where a job's time went" in done.stdout
+    assert picture.stat().st_size > 10_000
+    runs = orjson.loads(file.read_bytes())["runs"]
+    assert [run["load"] for run in runs] == ["open loop, 60 jobs/s, poisson", "closed loop, 4 callers"]
+    for run in runs:
+        assert run["status"] == {"succeeded": run["submitted"]}
+        assert 0 < run["latency_ms"]["50"] <= run["latency_ms"]["99"] <= run["latency_ms"]["100"]
+        stages = run["stages_us"]
+        assert list(stages) == ["publish", "queue", "decode", "wait", "infer", "encode", "settle", "project"]
+        assert all(time is not None for time in stages.values())
+        assert stages["infer"] > 0
+    assert runs[0]["submitted"] == pytest.approx(120, abs=50)
+    same = up.run("bench", "--compare", str(file), str(file))
+    assert same.returncode == 0
+    assert "the same" in same.stdout
+    assert "worse" not in same.stdout
+
+
+def test_a_benchmark_says_what_it_lacks(up: Fleet) -> None:
+    for arguments, needed in (
+        (["--rate", "5"], "--job MODEL"),
+        (["--job", "digits"], "--rate JOBS_A_SECOND"),
+        (["--job", "digits", "--rate", "5"], "--input x=FP32[8,8]"),
+        (["--job", "digits:0", "--rate", "5"], "such as digits:4=0.2"),
+    ):
+        done = up.run("bench", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert needed in done.stderr

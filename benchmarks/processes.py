@@ -1,0 +1,60 @@
+"""Owns what processes used: CPU and memory, by what each of them does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+TICK: Final = os.sysconf("SC_CLK_TCK")
+Pids = Mapping[str, int]
+
+
+def family(pid: int) -> dict[str, int]:
+    """A subject's processes by role: a worker's own and its children's, which their command lines tell."""
+    found = {"parent": pid}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            role = "engine" if "penstock_worker.engine" in command else "projector" if "penstock_worker" in command else "child"
+            found[role if role not in found else f"{role} {stat.parent.name}"] = int(stat.parent.name)
+    return found
+
+
+def cpu_seconds(pids: Pids) -> dict[str, float]:
+    """CPU time so far; of those that are still there."""
+    used: dict[str, float] = {}
+    for name, pid in pids.items():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used[name] = (int(fields[11]) + int(fields[12])) / TICK
+    return used
+
+
+def rss_mb(pids: Pids) -> dict[str, float]:
+    """Resident memory, in MB of 2**20 bytes."""
+    sizes: dict[str, float] = {}
+    for name, pid in pids.items():
+        try:
+            lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        except OSError:
+            continue
+        sizes[name] = int(lines["VmRSS"].split()[0]) / 1024
+    return sizes
+
+
+def last_line(argv: Sequence[str]) -> bytes:
+    """The last line that a process printed, if any. Raises RuntimeError with the end of its errors where it failed."""
+    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(f"{' '.join(argv)} ended with {ran.returncode}: {ran.stderr.decode(errors='replace')[-2000:]}")
+    return ran.stdout.splitlines()[-1] if ran.stdout else b""
