@@ -47,16 +47,17 @@ def test_trials_count_until_what_they_concern_has_changed(tmp_path: Path, monkey
     monkeypatch.setattr(trials, "_ROOT", tmp_path)
 
     def commit(file: str, text: str) -> str:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text)
         for arguments in (["add", "."], ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "x"]):
             subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
         return subprocess.check_output(["git", "rev-parse", "--short=10", "HEAD"], cwd=tmp_path, text=True).strip()
 
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    first, second, third = commit("worker", "1"), commit("page", "1"), commit("worker", "2")
+    first, second, third = commit("worker/a", "1"), commit("page", "1"), commit("worker/a", "2")
     file = tmp_path / "trials"
     for number, made in enumerate((first, second, f"{second}+", "nobody's")):
-        pin(file, made, ["worker", "page", "not there yet"])
+        pin(file, made, ["worker", "worker/a", "page", "not there yet"])
         record([Trial("x", number, made, clean=True, jobs=1)], str(file))
         pin(file, made, ["worker"])
     assert list(read(file).code) == [first, second]
@@ -71,7 +72,7 @@ def test_trials_count_until_what_they_concern_has_changed(tmp_path: Path, monkey
     assert counted(third, "not there yet") == []
     shutil.rmtree(tmp_path / ".git")  # another history of the same code
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    assert counted(commit("worker", "1"), "worker") == [first, second]
+    assert counted(commit("worker/a", "1"), "worker") == [first, second]
 
 
 def test_the_table_takes_its_own_place_alone() -> None:

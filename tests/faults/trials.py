@@ -108,8 +108,8 @@ def _objects(tested: str, paths: tuple[str, ...]) -> Mapping[str, str]:
     """git's object for each of ``paths`` in a commit; none where git does not know it, or it is not what was tested."""
     if not tested or "+" in tested:
         return {}
-    lines = (line.split() for line in _git("ls-tree", tested, "--", *paths).splitlines())
-    return {path: number[:_ID_CHARACTERS] for _, _, number, path in lines}
+    found = _git("cat-file", "--batch-check=%(objectname)", said="".join(f"{tested}:{path}\n" for path in paths)).splitlines()
+    return {path: one[:_ID_CHARACTERS] for path, one in zip(paths, found, strict=bool(found)) if not one.endswith(" missing")}
 
 
 def _append(path: Path, lines: Iterable[object]) -> None:
@@ -117,9 +117,9 @@ def _append(path: Path, lines: Iterable[object]) -> None:
         file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str, said: str = "") -> str:
     argv = ["git", *arguments]
     try:
-        return subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(argv, cwd=_ROOT, input=said, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
         return ""
