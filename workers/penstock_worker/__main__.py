@@ -237,4 +237,4 @@ def _end_with(descriptor: int, stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    end_process(main())
+    end_process(main)

@@ -6,11 +6,14 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from penstock_worker.standstill import EVERY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from penstock_schemas.settings import Settings
 
-UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
+UNREADABLE: Final = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG})
 """Errors in a record's place that say that it is damaged."""
 NOT_IN_LOG: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 """Errors that say that there is nothing at an offset: the client stands still until it is sent elsewhere."""
@@ -28,7 +31,8 @@ PATIENCE: Final = 8.0
 """Seconds that leaving the group may wait for its turn, and what is assigned to be taken back."""
 _ASK_STEP: Final = 0.2
 _POLLS_APART: Final = 30.0
-"""Seconds between two polls of a member, at most, besides what giving up partitions may take."""
+"""Seconds between two polls of a member, at most, besides what giving up partitions may take: its own, and, in turn before
+that, every other member's of its worker."""
 _unclosed: Final[list[Consumer]] = []
 
 
@@ -55,16 +59,27 @@ def leave(consumer: Consumer, topic: str, poll: Callable[[], object], until: flo
     with contextlib.suppress(KafkaException):
         consumer.unsubscribe()
     poll()
-    while consumer.assignment() and time.monotonic() < deadline:
+    while consumer.assignment():
+        if time.monotonic() >= deadline:
+            _unclosed.append(consumer)
+            return
         poll()
     consumer.close()
 
 
-def end_process(status: int) -> NoReturn:
-    """End this process, at once where a consumer could not be closed: destroying it might wait for ever, too."""
+def end_process(main: Callable[[], int]) -> NoReturn:
+    """Run ``main`` and end this process, at once where a consumer was not closed: destroying it might wait for ever, too."""
+    status = 1
+    try:
+        status = main()
+    except Exception:
+        if not _unclosed:
+            raise
+        traceback.print_exc()
     if _unclosed:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
         os._exit(status)
     sys.exit(status)
 
@@ -97,13 +112,15 @@ def group_properties(settings: Settings, group: str, *, tuning: Mapping[str, Any
     """
     kafka = settings.kafka
     session_ms = int(kafka.properties.get("session.timeout.ms", kafka.session_timeout * 1000))
+    members = len(settings.worker.queues) + 1
+    apart_ms = int((_POLLS_APART + members * settings.worker.revoke_grace) * 1000)
     properties: dict[str, Any] = {
         "check.crcs": True,
         # Once the prefetch is full, the default of 1000 stops fetching for a second.
         "fetch.queue.backoff.ms": 5,
         # A request to join that is lost is made again after this time, not before: so long, a member is out of the group, or
         # goes on with partitions that others have got. The default is five minutes. We poll whatever the engines do.
-        "max.poll.interval.ms": max(int((_POLLS_APART + settings.worker.revoke_grace) * 1000), session_ms),
+        "max.poll.interval.ms": max(apart_ms, session_ms),
     }
     if kafka.embedded:  # its fetches wait out their time, whatever arrives meanwhile
         properties["fetch.wait.max.ms"] = 10
@@ -116,6 +133,7 @@ def group_properties(settings: Settings, group: str, *, tuning: Mapping[str, Any
         # Where to go on is ours to say: what is damaged leads the client to offsets that are not in the log (see damage.py).
         "auto.offset.reset": "error",
         "enable.partition.eof": False,
+        "statistics.interval.ms": EVERY_MS,
         # A redrive is a transaction: what was not committed of it never was.
         "isolation.level": "read_committed",
     }

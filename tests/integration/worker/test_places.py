@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from tests.support import eventually
@@ -32,10 +33,11 @@ class Owner:
         pass
 
 
+@pytest.mark.parametrize("unheard", [False, True], ids=["heard", "unheard"])
 def test_where_retention_deleted_what_was_to_be_read_reading_goes_on_behind_it(
-    settings: SettingsFactory, make_topics: MakeTopics
+    settings: SettingsFactory, make_topics: MakeTopics, *, unheard: bool
 ) -> None:
-    """The client says that there is nothing, and stands still: it does not choose by itself where to go on."""
+    """The client says once that there is nothing, and stands still. ``unheard``: that word gets lost."""
     chosen = settings(topics={"job_partitions": 1})
     make_topics(chosen)
     topic, where = chosen.names.jobs(), chosen.kafka.bootstrap_servers
@@ -61,6 +63,9 @@ def test_where_retention_deleted_what_was_to_be_read_reading_goes_on_behind_it(
             deleted.result(30)
         read.clear()
         intake.release([partition])
+        if unheard:
+            (member,) = intake._jobs.values()
+            eventually(lambda: member.consumer.poll(0.1), "the client says so")
         eventually(lambda: has_read(50), "what is left is read")
         assert read == list(range(50, 100))
         assert intake.missing(partition, 5, 49) == "retention deleted them before a worker came to them"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from tests.unit.worker.making import Message
@@ -280,10 +281,11 @@ def test_a_client_that_has_lost_its_place_is_sent_back_to_it(made: tuple[Intake,
     consumer.committed_ = {0: 40}
     consumer.assign(0)
 
-    def lost(wrong: int) -> int:
+    def lost(wrong: int | None, *more: Record, said: str = "") -> int:
         """Where it goes on after the client has said that it stands at ``wrong``, which is not in the log."""
-        consumer.waiting.append(Record(error_=KafkaError(KafkaError._AUTO_OFFSET_RESET), offset_=wrong))
-        assert offsets(intake.poll(0, 4).jobs) == []
+        event: Any = Record(error_=KafkaError(KafkaError._AUTO_OFFSET_RESET, said), offset_=wrong)  # type: ignore[arg-type]
+        consumer.waiting.extend([event, *more])
+        assert offsets(intake.poll(0, 4).jobs) == [record.offset() for record in more]
         intake.poll(0, 4)
         assert consumer.paused == set()
         return consumer.assigned[0]
@@ -301,6 +303,49 @@ def test_a_client_that_has_lost_its_place_is_sent_back_to_it(made: tuple[Intake,
     consumer.waiting.append(Record(offset_=60))
     assert offsets(intake.poll(0, 4).jobs) == [60]
     assert lost(61) == OFFSET_BEGINNING
+    consumer.waiting.append(Record(offset_=70))
+    assert offsets(intake.poll(0, 4).jobs) == [70]
+    assert lost(None) == 71
+    assert lost(None, said="truncation detected: broker end offset is 90 (...). Reset to INVALID") == 71, "that is not ours"
+    assert lost(None, said="truncation detected: broker end offset is 65 (...). Reset to INVALID") == 65
+    assert lost(10**18, Record(offset_=65), Record(offset_=66)) == 65, "it goes on: that was from before"
+
+
+def test_a_partition_begun_where_nobody_knows_is_read_from_its_start_if_it_stands_still(
+    made: tuple[Intake, FakeConsumer],
+) -> None:
+    """The broker could not be asked for what was committed; then the client finds nothing, or what retention has deleted."""
+    intake, consumer = made
+    for wrong in (None, 17):
+        consumer.unreachable = True
+        consumer.assign(0)
+        consumer.unreachable = False
+        assert consumer.assigned[0] == OFFSET_INVALID
+        event: Any = Record(error_=KafkaError(KafkaError._AUTO_OFFSET_RESET), offset_=wrong)  # type: ignore[arg-type]
+        consumer.waiting.append(event)
+        intake.poll(0, 4)
+        intake.poll(0, 4)
+        assert consumer.assigned[0] == OFFSET_BEGINNING
+        consumer.revoke(0)
+
+
+def test_a_partition_that_stands_still_without_a_word_is_sent_on(made: tuple[Intake, FakeConsumer]) -> None:
+    """What the client said of it was thrown away when it was paused."""
+    intake, consumer = made
+    consumer.assign(0, 1)
+    consumer.waiting.append(Record(offset_=7))
+    intake.poll(0, 4)
+    states = {"0": {"desired": True, "fetch_state": "none"}, "1": {"desired": True, "fetch_state": "active"}}
+    statistics = orjson.dumps({"topics": {"f.jobs": {"partitions": {**states, "-1": {"desired": False}}}}}).decode()
+    for assigned in ({0: 0, 1: 0}, {0: 8, 1: 0}):
+        consumer.properties["stats_cb"](statistics)
+        intake.poll(0, 4)
+        assert consumer.assigned == assigned, "only if it was so the last time, too"
+    consumer.properties["stats_cb"](statistics)
+    consumer.revoke(0)
+    consumer.properties["stats_cb"](statistics)
+    intake.poll(0, 4)
+    assert consumer.assigned == {1: 0}
 
 
 def test_a_partition_that_goes_before_its_jump_is_left_alone(made: tuple[Intake, FakeConsumer]) -> None:
@@ -552,7 +597,9 @@ def test_a_lost_request_to_join_is_made_again_soon_and_giving_up_partitions_may_
     own: Any = {"properties": {"session.timeout.ms": "45000"}}
     made: list[Any] = [{}, {"worker": {"revoke_grace": 60}}, {"kafka": {"session_timeout": 300}}, {"kafka": own}]
     every = [jobs_properties(Settings(fleet="f", **more), "w", "f.jobs") for more in made]
-    assert [one["max.poll.interval.ms"] for one in every] == [35_000, 90_000, 300_000, 45_000], "no less than the session's"
+    assert [one["max.poll.interval.ms"] for one in every] == [40_000, 150_000, 300_000, 45_000], "no less than the session's"
+    queues = jobs_properties(Settings(fleet="f", worker={"queues": ["", "slow", "fast"]}), "w", "f.jobs")
+    assert queues["max.poll.interval.ms"] == 50_000, "one after the other, all members give up what they have"
     for one in every:
         Consumer(one)  # which refuses what does not go together
 

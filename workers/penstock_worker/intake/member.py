@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from penstock_worker.damage import StepOver
 from penstock_worker.intake.commits import Commits
-from penstock_worker.intake.jumps import Jumps
+from penstock_worker.intake.course import Course
 from penstock_worker.intake.placing import Start, place
-from penstock_worker.kafka import NOT_IN_LOG, UNREADABLE, leave
+from penstock_worker.kafka import leave
 from penstock_worker.logs import kafka_logger
+from penstock_worker.standstill import Standstill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +53,6 @@ class Member:
         self._owner = owner
         self._health = health
         self._log = structlog.get_logger("penstock.intake")
-        self._damage = StepOver()
         self._commits = Commits(health)
         self._held: set[Place] = set()
         self._paused = False
@@ -72,11 +71,11 @@ class Member:
         """Whether the last poll gave nothing: what was read is all taken in."""
         self.joined = False
         """Whether the group counts us in: it has given us partitions, or none, and has not gone on without us."""
+        standstill = Standstill()
         callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
+        callbacks["stats_cb"] = standstill.told
         self.consumer = Consumer(dict(properties) | callbacks)
-        self._jumps = Jumps(self.consumer)
-        self._begun: dict[Place, int] = {}
-        """Where each partition was begun with."""
+        self._course = Course(self.consumer, health, standstill)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group, for ``topics``."""
@@ -105,25 +104,23 @@ class Member:
 
         ``consume(n, timeout)`` alone would wait out its timeout whenever fewer than ``n`` are there.
         """
-        before = set(self._jumps.ahead)
+        self._course.restart()
+        before = set(self._course.stopped)
         first = self.consumer.poll(timeout)
         self.quiet = first is None
         if first is None:
-            self._jumps.make(self._is_stopped, polled_all=True)
+            self._course.make_jumps(self._is_stopped, polled_all=True)
             return []
         self._gone.clear()
         rest = self.consumer.consume(most - 1, 0) if most > 1 else []
-        self._jumps.make(self._is_stopped, polled_all=len(rest) < most - 1)
+        self._course.make_jumps(self._is_stopped, polled_all=len(rest) < most - 1)
         # A rebalance may have come in between: then the next owner, or our own new epoch, begins before the first message.
         messages = rest if (first.topic(), first.partition()) in self._gone else [first, *rest]
         if self._rejoining:
             return []  # of partitions that are about to be taken back
         if before:
             messages = [m for m in messages if (m.topic(), m.partition()) not in before]
-        if self._damage or any(m.error() is not None for m in messages):
-            messages = self._sound(messages)
-        self._jumps.read(messages)
-        return messages
+        return self._course.sift(messages)
 
     def pause(self) -> None:
         """Fetch nothing more until :meth:`resume`; polling goes on, so the group keeps us."""
@@ -135,20 +132,20 @@ class Member:
         """Fetch again, but what is held."""
         if self._paused:
             self._paused = False
-            stopped = self._held | self._jumps.ahead
+            stopped = self._held | self._course.stopped
             free = [p for p in self.consumer.assignment() if (p.topic, p.partition) not in stopped]
             self.consumer.resume(free)
 
     def hold(self, hold: Hold) -> None:
         """Fetch nothing of one partition until it is released, and then from ``hold.offset`` on."""
         self._held.add(hold.partition)
-        self._jumps.ask(hold.partition, hold.offset)
+        self._course.jump(hold.partition, hold.offset)
 
     def release(self, partitions: Iterable[Place]) -> None:
         """Fetch partitions again that were held."""
         freed = [partition for partition in partitions if partition in self._held]
         self._held.difference_update(freed)
-        stopped = [TopicPartition(*partition) for partition in freed if partition not in self._jumps.ahead]
+        stopped = [TopicPartition(*partition) for partition in freed if partition not in self._course.stopped]
         if stopped and not self._paused:
             with contextlib.suppress(KafkaException):  # one that has gone meanwhile
                 self.consumer.resume(stopped)
@@ -171,14 +168,11 @@ class Member:
 
     def reached(self, partitions: Iterable[Place]) -> dict[Place, int]:
         """How far ``partitions`` have been read, marks of transactions included, where that is known, and all handed out."""
-        if self._damage or not self.quiet:
-            return {}  # what is passed there may have held records
-        asked = [TopicPartition(*partition) for partition in partitions if self._jumps.target(partition) is None]
-        return {(p.topic, p.partition): p.offset for p in self.consumer.position(asked) if p.offset >= 0} if asked else {}
+        return self._course.reached(partitions) if self.quiet else {}
 
     def missing(self, partition: Place, first: int, last: int) -> str | None:
         """Why offsets ``first`` to ``last`` were not read, where they may have held records; None where they held none."""
-        if self._damage.lost(partition, first, last):
+        if self._course.lost(partition, first, last):
             return "they are damaged in the log"
         low, _ = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return "retention deleted them before a worker came to them" if low > first else None
@@ -206,9 +200,9 @@ class Member:
         ids = self._ids()
         starts = place(consumer, partitions, self._commits.own, ids)
         for partition, begin in zip(starts, partitions, strict=True):
-            self._forget(partition)
+            self._held.discard(partition)
+            self._course.begin(partition, begin.offset)
             self._read[partition] = ids.get(partition[0], "")
-            self._begun[partition] = begin.offset
         consumer.incremental_assign(partitions)
         # New ones arrive unpaused; one that was taken from us while it was paused, and comes back, comes back paused.
         (consumer.pause if self._paused else consumer.resume)(partitions)
@@ -232,57 +226,13 @@ class Member:
         going = [(p.topic, p.partition) for p in partitions]
         self._gone.update(going)
         for partition in going:
-            self._forget(partition)
+            self._held.discard(partition)
+            self._course.forget(partition)
         tell(going)
         self._commits.forget(going)
 
-    def _forget(self, partition: Place) -> None:
-        self._held.discard(partition)
-        self._jumps.forget(partition)
-        self._damage.forget(partition)
-
     def _is_stopped(self, partition: Place) -> bool:
         return self._paused or partition in self._held
-
-    def _sound(self, messages: list[Message]) -> list[Message]:
-        """What of ``messages`` is a record, and not to be read again; what cannot be read is stepped over."""
-        sound: list[Message] = []
-        for message in messages:
-            partition = (message.topic() or "", message.partition() or 0)
-            error, offset = message.error(), message.offset() or 0
-            if partition in self._jumps.ahead:
-                continue
-            target = self._damage.read(partition, offset) if error is None else self._heed(message, error, partition, offset)
-            if target is not None:
-                self._jumps.ask(partition, target)
-            elif error is None:
-                sound.append(message)
-        return sound
-
-    def _heed(self, message: Message, error: KafkaError, partition: Place, offset: int) -> int | None:
-        """Deal with an error in a message's place. Returns where to read instead; None: nothing is to be done."""
-        if error.code() in NOT_IN_LOG:
-            target = self._whereabouts(partition, offset)
-            if target == OFFSET_BEGINNING:
-                self._health.tell(message)
-            return target
-        self._health.tell(message)
-        if error.code() not in UNREADABLE:
-            return None
-        _, end = self.consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return self._damage.failed(partition, offset, end)
-
-    def _whereabouts(self, partition: Place, wrong: int) -> int:
-        """Where to go on, where the client stands still because ``wrong`` is not in the log.
-
-        Mostly damage has led it there (see :mod:`penstock_worker.damage`). Where that is what it was to read, retention has
-        deleted it, or a broker has lost it: then from what there is.
-        """
-        known = self._jumps.target(partition)
-        if known is None:
-            (at,) = self.consumer.position([TopicPartition(*partition)])
-            known = at.offset if at.offset >= 0 else self._begun.get(partition, wrong)
-        return OFFSET_BEGINNING if known == wrong else known
 
 
 def _names(partitions: Iterable[TopicPartition]) -> list[str]:

@@ -20,6 +20,7 @@ from penstock_worker.logs import kafka_logger
 from penstock_worker.project.plan import Records
 from penstock_worker.project.source import Bounds
 from penstock_worker.project.topic import OutcomesTopic
+from penstock_worker.standstill import Standstill
 
 _ASK_SECONDS: Final = 0.5
 _LEAVE_STEP: Final = 0.1
@@ -41,7 +42,9 @@ class OutcomeConsumer:
         self.joined = False
         self._about = OutcomesTopic(settings)
         self._about.look()
-        self._consumer = Consumer(consumer_properties(settings) | {"logger": kafka_logger(), "error_cb": self.health.on_error})
+        self._standstill = Standstill()
+        callbacks = {"logger": kafka_logger(), "error_cb": self.health.on_error, "stats_cb": self._standstill.told}
+        self._consumer = Consumer(consumer_properties(settings) | callbacks)
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     @property
@@ -56,6 +59,7 @@ class OutcomeConsumer:
         self._about.look()
         # consume(n, t) would wait out its time whenever fewer than n records are there.
         first = self._consumer.poll(wait)
+        self._troubled |= {number for _, number in self._standstill.take()} & self._assigned
         if first is None:
             self.health.look(self._consumer, self._topic)
             return []
