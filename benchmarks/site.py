@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Site:
 
 
 @contextmanager
-def open_site(folder: Path) -> Iterator[Site]:
+def open_site(folder: Path) -> Generator[Site]:
     """Services for as long as the block lasts."""
     kafka, store = ApacheKafka(folder / "kafka"), LocalRedis(folder / "redis")
     kafka.start()

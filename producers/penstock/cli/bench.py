@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -200,10 +201,8 @@ def _inputs_of(name: str, described: Mapping[str, Any]) -> list[Tensor]:
 
 
 def _check_plot(path: Path) -> None:
-    try:
-        import matplotlib  # noqa: F401, ICN001  # whether it is there
-    except ImportError as error:
-        raise CommandError(ExitCode.NOT_THERE, 'drawing takes matplotlib: pip install "penstock[bench]"') from error
+    if find_spec("matplotlib") is None:
+        raise CommandError(ExitCode.NOT_THERE, 'drawing takes matplotlib: pip install "penstock[bench]"')
     if not path.suffix:
         raise CommandError(ExitCode.WRONG_USE, f"--plot {path} must end in .png, .svg or .pdf")
 

@@ -598,7 +598,8 @@ def test_a_lost_request_to_join_is_made_again_soon_and_giving_up_partitions_may_
     made: list[Any] = [{}, {"worker": {"revoke_grace": 60}}, {"kafka": {"session_timeout": 300}}, {"kafka": own}]
     every = [jobs_properties(Settings(fleet="f", **more), "w", "f.jobs") for more in made]
     assert [one["max.poll.interval.ms"] for one in every] == [40_000, 150_000, 300_000, 45_000], "no less than the session's"
-    queues = jobs_properties(Settings(fleet="f", worker={"queues": ["", "slow", "fast"]}), "w", "f.jobs")
+    several: Any = {"queues": ["", "slow", "fast"]}
+    queues = jobs_properties(Settings(fleet="f", worker=several), "w", "f.jobs")
     assert queues["max.poll.interval.ms"] == 50_000, "one after the other, all members give up what they have"
     for one in every:
         Consumer(one)  # which refuses what does not go together

@@ -72,9 +72,8 @@ class Member:
         self.joined = False
         """Whether the group counts us in: it has given us partitions, or none, and has not gone on without us."""
         standstill = Standstill()
-        callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "logger": kafka_logger()}
-        callbacks["stats_cb"] = standstill.told
-        self.consumer = Consumer(dict(properties) | callbacks)
+        callbacks = {"error_cb": health.on_error, "on_commit": self._commits.on_commit, "stats_cb": standstill.told}
+        self.consumer = Consumer(dict(properties) | callbacks | {"logger": kafka_logger()})
         self._course = Course(self.consumer, health, standstill)
 
     def subscribe(self, topics: Sequence[str]) -> None:
