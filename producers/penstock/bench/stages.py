@@ -23,7 +23,8 @@ SINGLE: Final = {
 _BUSY: Final = 0.75
 """An engine that computes for so much of the time does little else."""
 _GROWS: Final = 1.5
-_LATE: Final = 0.1
+_LATE: Final = 0.25
+_LATE_MS: Final = 5.0
 _MOST_OF_IT: Final = 0.4
 
 
@@ -58,8 +59,8 @@ def verdict(tally: Tally, plan: Plan, told: Breakdown) -> str:
     """One sentence: what bounded this run, or that nothing did and where most of the time went."""
     if not tally.status["succeeded"]:
         return "no job succeeded: there is nothing to judge"
-    late, whole = tally.late.ms(99), tally.latencies.ms(50)
-    if late > max(_LATE * whole, 1.0) and not _lets_callers_wait(plan):
+    late, whole = tally.late.ms(99), tally.latencies.ms(99)
+    if late > max(_LATE * whole, _LATE_MS) and not _lets_callers_wait(plan):
         return (
             f"this program: it submitted one job in a hundred {late:,.1f} ms late or more. "
             "Run it on a machine of its own, or several of it"
