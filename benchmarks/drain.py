@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,14 +17,24 @@ _LOOK: Final = 0.05
 _PATIENCE: Final = 600.0
 
 
-def drain(argv: Sequence[str], log: Path, url: str, count: int, services: Pids, *, besides: int = 0) -> dict[str, Any]:
+def drain(
+    argv: Sequence[str],
+    log: Path,
+    url: str,
+    count: int,
+    services: Pids,
+    *,
+    besides: int = 0,
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Start ``argv`` and wait until Redis holds ``count`` results (and ``besides`` keys that are none).
 
-    Rates and CPU count from the first result that can be read to the last. Raises RuntimeError where it ends before that.
+    ``env``: its environment; None: our own. Rates and CPU count from the first result that can be read to the last. Raises
+    RuntimeError where it ends before that.
     """
     store = redis.Redis.from_url(url)
     with log.open("wb") as said:
-        process = subprocess.Popen(argv, stdout=said, stderr=said)
+        process = subprocess.Popen(argv, stdout=said, stderr=said, env=env)
     try:
         return _watch(process, lambda: max(0, int(store.dbsize()) - besides), log, count, services)
     finally:

@@ -78,12 +78,3 @@ def fill(bootstrap: str, topic: str, work: Work, jobs: int) -> None:
                 producer.poll(0.1)
     if producer.flush(120):
         raise RuntimeError("Kafka did not take the jobs within two minutes")
-
-
-def toml(settings: Settings) -> str:
-    """The settings that differ from the defaults, as penstock.toml."""
-    lines = [f'fleet = "{settings.fleet}"', f'[kafka]\nbootstrap_servers = "{settings.kafka.bootstrap_servers}"']
-    lines += [f'[redis]\nurl = "{settings.redis.url}"', f'[worker]\nspare = "{settings.worker.spare}"']
-    for name, model in settings.models.items():
-        lines.append(f'[models.{name}]\npath = "{model.path}"\nmax_batch_rows = {model.max_batch_rows}')
-    return "\n".join(lines)

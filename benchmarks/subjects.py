@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from benchmarks.drain import drain
 from benchmarks.processes import last_line
-from benchmarks.site import Site, toml
+from benchmarks.site import Site
 from benchmarks.works import Work
+from penstock.local.worker import worker_environment
 from penstock_schemas.settings import Settings
 
 HERE: Final = Path(__file__).parent
@@ -37,11 +38,14 @@ def echo(site: Site, settings: Settings, work: Work, jobs: int) -> Figures:
 
 def fleet(site: Site, settings: Settings, _: Work, jobs: int) -> Figures:
     """One `penstock worker` of both roles, everything on."""
-    config = site.folder / f"{settings.fleet}.toml"
-    config.write_text(toml(settings))
+    config = site.folder / "empty.toml"  # or it would read the penstock.toml of the folder it runs in
+    config.write_text("")
     argv = [sys.executable, "-m", "penstock_worker", "--config", str(config)]
     positions = settings.topics.outcome_partitions  # the projector keeps a key for each
-    return drain(argv, site.folder / f"{settings.fleet}.log", site.store.url, jobs, site.services, besides=positions)
+    log = site.folder / f"{settings.fleet}.log"
+    worker = settings.worker.model_copy(update={"queues": [""]})  # not the echo's
+    env = worker_environment(settings.model_copy(update={"worker": worker}))
+    return drain(argv, log, site.store.url, jobs, site.services, besides=positions, env=env)
 
 
 def loop(site: Site, settings: Settings, work: Work, jobs: int) -> Figures:

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.checker import Verdict
 from tests.faults.good_life import RETRY, TOPIC, TTL_MS, good_life, letter, of_kind, promises, retry, told
 from tests.faults.jobs import Expected, Kind
-from tests.faults.records import Commit, Evidence, Record, Stored
+from tests.faults.records import Accepted, Commit, Evidence, Record, Stored
 
 from penstock_schemas.dead import build_gap_letter
 from penstock_schemas.errors import ErrorCode
@@ -42,6 +42,18 @@ def with_retries(evidence: Evidence, records: list[Record]) -> Evidence:
     """Other records in the retry topic, all of them read."""
     held, end = evidence.retries[RETRY], len(records)
     return replace(evidence, retries={RETRY: replace(held, records=records, commits=[Commit(0, end, 10**6)], ends={0: end})})
+
+
+def hangs_once(evidence: Evidence) -> int:
+    """The number of a job that hangs, whose id no other has."""
+    ids = [job.id for job in evidence.accepted]
+    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+
+
+def paid_for_by_our_kill(crashed: Evidence, job: Accepted) -> bool:
+    """Whether it is a breach of I4 that ``job`` ended as a crash, and none where we ended an engine."""
+    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
+    return promises(crashed) == {"I4"} and not promises(replace(crashed, deaths=1))
 
 
 def first_success(evidence: Evidence) -> int:
@@ -94,12 +106,10 @@ def test_contradictory_outcomes_are_found() -> None:
 
 def test_a_killer_may_crash_in_one_of_two_runs_where_we_ended_its_engine() -> None:
     evidence = good_life()
-    ids = [job.id for job in evidence.accepted]
-    n, job = next((n, job) for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+    n = hangs_once(evidence)
+    job = evidence.accepted[n]
     crashed = twice(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
-    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
-    assert promises(crashed) == {"I4"}
-    assert not promises(replace(crashed, deaths=1))
+    assert paid_for_by_our_kill(crashed, job)
     contrary = twice(evidence, n, told(job, Expected("failed", ErrorCode.OUT_OF_MEMORY), attempts=2))
     assert "I3" in promises(replace(contrary, deaths=1))
 
@@ -248,12 +258,10 @@ def test_an_innocent_that_paid_a_try_is_found_unless_we_made_it_pay() -> None:
 
 def test_a_job_that_ended_as_a_crash_without_one_is_found_unless_we_made_one() -> None:
     evidence = good_life()
-    ids = [job.id for job in evidence.accepted]
-    n, job = next((n, job) for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+    n = hangs_once(evidence)
+    job = evidence.accepted[n]
     crashed = retold(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
-    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
-    assert promises(crashed) == {"I4"}
-    assert not promises(replace(crashed, deaths=1))
+    assert paid_for_by_our_kill(crashed, job)
 
 
 def test_a_retry_before_it_is_due_is_found() -> None:

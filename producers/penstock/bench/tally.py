@@ -81,6 +81,15 @@ class StageSums:
         self.busy += timings.infer_us * rows / max(timings.batch_rows, rows, 1)
         self.batch_rows.append(timings.batch_rows)
 
+    def __add__(self, other: StageSums) -> StageSums:
+        return StageSums(
+            self.jobs + other.jobs,
+            self.totals + other.totals,
+            self.busy + other.busy,
+            self.total + other.total,
+            self.batch_rows + other.batch_rows,
+        )
+
     def means_us(self) -> dict[str, float]:
         return {stage: self.totals[stage] / self.jobs for stage in STAGES} if self.jobs else {}
 
@@ -99,9 +108,8 @@ class Tally:
     late: Latencies = field(default_factory=Latencies)
     """How long after they were due jobs were submitted: what is this program's own doing."""
     seconds: list[Second] = field(default_factory=list[Second])
-    stages: StageSums = field(default_factory=StageSums)
     halves: tuple[StageSums, StageSums] = field(default_factory=lambda: (StageSums(), StageSums()))
-    """The same of jobs due in the first and in the second half: what grows shows who does not keep up."""
+    """Of jobs due in the first and in the second half: what grows shows who does not keep up."""
     rows: int = 0
     """Of jobs that succeeded."""
     first_due: float = 0.0
@@ -123,8 +131,12 @@ class Tally:
 
     def look_into(self, outcome: Outcome, rows: int, seconds: float, *, second_half: bool) -> None:
         """Take an outcome's timings in."""
-        self.stages.add(outcome, rows, seconds)
         self.halves[second_half].add(outcome, rows, seconds)
+
+    @property
+    def stages(self) -> StageSums:
+        """Of all jobs."""
+        return self.halves[0] + self.halves[1]
 
     @property
     def in_flight(self) -> int:
