@@ -68,7 +68,8 @@ bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and th
 	$(BIN)/python -m benchmarks.rounds $(ARGS)
 
 bench-peers: need-java $(VENV)/.installed ## the same, and what users would run in the fleet's place, on every work
-	$(BIN)/python -m benchmarks.rounds --works mlp json cnn mobilenet --subjects tensorflow echo fleet loop $(ARGS)
+	$(BIN)/python -m benchmarks.rounds --works mlp cnn --subjects all $(ARGS)
+	$(BIN)/python -m benchmarks.rounds --works json mobilenet --subjects tensorflow echo fleet loop mosec $(ARGS)
 
 docs: $(VENV)/.installed ## write what is generated from the code: docs/configuration.md and docs/schemas/
 	$(BIN)/penstock config --markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 
-from benchmarks.processes import Pids, cpu_seconds, family, rss_mb
+from benchmarks.processes import ROOT, Pids, by_role, cpu_seconds, family, rss_mb
 
 _LOOK: Final = 0.05
 _PATIENCE: Final = 600.0
@@ -34,17 +36,26 @@ def drain(
     """
     store = redis.Redis.from_url(url)
     with log.open("wb") as said:
-        process = subprocess.Popen(argv, stdout=said, stderr=said, env=env)
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=said, stderr=said, env=env)
     try:
         return _watch(process, lambda: max(0, int(store.dbsize()) - besides), log, count, services)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         store.close()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a subject to end; what it leaves behind is killed."""
+    left = family(process.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in set(left.values()) - {process.pid}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _watch(process: subprocess.Popen[bytes], done: Callable[[], int], log: Path, count: int, services: Pids) -> dict[str, Any]:
@@ -64,4 +75,9 @@ def _watch(process: subprocess.Popen[bytes], done: Callable[[], int], log: Path,
     after = cpu_seconds(mine | dict(services))
     jobs = count - first
     used = {name: (seconds - before.get(name, 0.0)) / jobs * 1e6 for name, seconds in after.items()}
-    return {"per_second": jobs / (now - begin), "cpu_us": used, "rss_mb": rss_mb(mine), "first_result_s": begin - started}
+    return {
+        "per_second": jobs / (now - begin),
+        "cpu_us": by_role(used),
+        "rss_mb": by_role(rss_mb(mine)),
+        "first_result_s": begin - started,
+    }

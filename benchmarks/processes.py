@@ -14,18 +14,29 @@ Pids = Mapping[str, int]
 
 
 def family(pid: int) -> dict[str, int]:
-    """A subject's processes by role: a worker's own and its children's, which their command lines tell."""
-    found = {"parent": pid}
+    """A subject's processes by role: a worker's own, and its descendants', which their command lines tell."""
+    parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_text()
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if int(fields[1]) == pid:
-            role = "engine" if "penstock_worker.engine" in command else "projector" if "penstock_worker" in command else "child"
-            found[role if role not in found else f"{role} {stat.parent.name}"] = int(stat.parent.name)
+        parents.setdefault(parent, []).append(int(stat.parent.name))
+    found, look = {"parent": pid}, [pid]
+    while look:
+        for child in parents.get(look.pop(), ()):
+            look.append(child)
+            role = _role(child)
+            found[role if role not in found else f"{role} {child}"] = child
     return found
+
+
+def _role(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return "child"
+    return "engine" if "penstock_worker.engine" in command else "projector" if "penstock_worker" in command else "child"
 
 
 def cpu_seconds(pids: Pids) -> dict[str, float]:
@@ -40,6 +51,15 @@ def cpu_seconds(pids: Pids) -> dict[str, float]:
     return used
 
 
+def by_role(figures: Mapping[str, float]) -> dict[str, float]:
+    """The sum over all processes of a role."""
+    summed: dict[str, float] = {}
+    for name, figure in figures.items():
+        role = name.partition(" ")[0]
+        summed[role] = summed.get(role, 0.0) + figure
+    return summed
+
+
 def rss_mb(pids: Pids) -> dict[str, float]:
     """Resident memory, in MB of 2**20 bytes."""
     sizes: dict[str, float] = {}
@@ -52,9 +72,9 @@ def rss_mb(pids: Pids) -> dict[str, float]:
     return sizes
 
 
-def last_line(argv: Sequence[str]) -> bytes:
-    """The last line that a process printed, if any. Raises RuntimeError with the end of its errors where it failed."""
-    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False)
+def last_line(argv: Sequence[str], given: bytes = b"") -> bytes:
+    """The last line that a process printed, if any, which was ``given`` this. Raises RuntimeError where it failed."""
+    ran = subprocess.run(argv, cwd=ROOT, input=given, capture_output=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with {ran.returncode}: {ran.stderr.decode(errors='replace')[-2000:]}")
     return ran.stdout.splitlines()[-1] if ran.stdout else b""

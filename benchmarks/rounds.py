@@ -33,15 +33,16 @@ Results = dict[str, dict[str, list[Figures]]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--works", nargs="+", default=["mlp"], choices=list(WORKS))
-    parser.add_argument("--subjects", nargs="+", default=["tensorflow", "echo", "fleet"], choices=list(SUBJECTS))
+    parser.add_argument("--subjects", nargs="+", default=["tensorflow", "echo", "fleet"], choices=[*SUBJECTS, "all"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=float, default=1.0, help="this part of each work's jobs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    subjects = list(SUBJECTS) if "all" in options.subjects else options.subjects
     results: Results = {}
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, open_site(Path(name)) as site:
         for work in (WORKS[name] for name in options.works):
-            results[work.name] = compare(site, work, options.subjects, options.rounds, int(work.jobs * options.jobs))
+            results[work.name] = compare(site, work, subjects, options.rounds, int(work.jobs * options.jobs))
             print_work(work, results[work.name])
     if options.json is not None:
         options.json.write_text(json.dumps(machine() | {"options": vars(options), "results": results}, indent=1, default=str))

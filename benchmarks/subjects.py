@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.drain import drain
+from benchmarks.peers.running import PEERS
 from benchmarks.processes import last_line
 from benchmarks.site import Site
 from benchmarks.works import Work
@@ -57,4 +58,4 @@ def loop(site: Site, settings: Settings, work: Work, jobs: int) -> Figures:
 
 
 LIMITS: Final[Mapping[str, Subject]] = {"tensorflow": tensorflow, "echo": echo}
-SUBJECTS: Final[Mapping[str, Subject]] = {**LIMITS, "fleet": fleet, "loop": loop}
+SUBJECTS: Final[Mapping[str, Subject]] = {**LIMITS, "fleet": fleet, "loop": loop, **PEERS}

@@ -30,9 +30,13 @@ class Work:
     outcome: int
     json: bool = False
 
+    def array(self) -> np.ndarray:
+        """A job's tensor, FP32, [1, …]."""
+        return np.random.default_rng(1).normal(size=(1, *self.row)).astype(np.float32)
+
     def value(self) -> bytes:
         """A job's record."""
-        row = np.random.default_rng(1).normal(size=(1, *self.row)).astype(np.float32)
+        row = self.array()
         if not self.json:
             return encode_job({"x": row}, model_name=self.model)
         tensor = {"name": "x", "shape": list(row.shape), "datatype": "FP32", "data": row.ravel().tolist()}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.peers.running import PEERS
 from benchmarks.processes import cpu_seconds, family, last_line, rss_mb
 from benchmarks.rounds import middle, ratios
 from benchmarks.subjects import SUBJECTS, Figures
@@ -48,4 +49,6 @@ def test_a_process_that_fails_says_why() -> None:
 
 def test_every_peer_is_a_subject() -> None:
     folder = Path(__file__).parents[3] / "benchmarks" / "peers"
-    assert {path.name for path in folder.iterdir() if (path / "__init__.py").exists()} <= set(SUBJECTS)
+    folders = {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
+    assert folders == {"loop"} | {peer.peer for peer in PEERS.values()}
+    assert set(PEERS) <= set(SUBJECTS)

@@ -1,0 +1,1 @@
+"""Celery: a task a job, Redis as broker and for results."""

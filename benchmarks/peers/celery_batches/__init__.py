@@ -1,0 +1,1 @@
+"""celery-batches: Celery, and many jobs to a task."""

@@ -1,0 +1,1 @@
+"""FastStream: batches from Kafka, on asyncio."""

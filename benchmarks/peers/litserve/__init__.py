@@ -1,0 +1,1 @@
+"""LitServe: FastAPI before workers that batch."""

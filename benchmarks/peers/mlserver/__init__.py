@@ -1,0 +1,1 @@
+"""MLServer: the Open Inference Protocol over REST, with adaptive batching."""

@@ -1,0 +1,1 @@
+"""mosec: a server in Rust that batches for workers in Python."""

@@ -1,0 +1,1 @@
+"""Ray Serve: deployments behind a proxy."""
