@@ -21,7 +21,7 @@ FAULTS := $(wildcard tests/faults)
 TRIALS := docs/trials.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench bench-peers docs clean distclean
+.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench bench-peers guard docs clean distclean
 .PHONY: need-python need-java
 
 help: ## list the targets
@@ -70,6 +70,9 @@ bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and th
 bench-peers: need-java $(VENV)/.installed ## the same, and what users would run in the fleet's place, on every work
 	$(BIN)/python -m benchmarks.rounds --works mlp cnn --subjects all $(ARGS)
 	$(BIN)/python -m benchmarks.rounds --works json mobilenet --subjects tensorflow echo fleet loop mosec $(ARGS)
+
+guard: need-java $(VENV)/.installed ## the fleet beside a bare echo in a minute, and beside what it was before: warns, never fails
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 docs: $(VENV)/.installed ## write what is generated from the code: docs/configuration.md and docs/schemas/
 	$(BIN)/penstock config --markdown > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
