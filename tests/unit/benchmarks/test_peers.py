@@ -37,7 +37,7 @@ def server(status: int = 200) -> Generator[ThreadingHTTPServer]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, *_: object, **__: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Twice) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
