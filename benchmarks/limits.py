@@ -1,6 +1,7 @@
 """Owns the limits: what bare TensorFlow and a bare consume-produce echo do on these cores. Each runs as a process.
 
-``python -m benchmarks.limits tensorflow WORK MODEL`` prints rows/s at the best of some batch sizes;
+``python -m benchmarks.limits tensorflow WORK MODEL`` prints rows/s at the best of some batch sizes, ``… start WORK MODEL``
+the seconds from the process's begin to its first answer, and what it holds then;
 ``… echo BOOTSTRAP TOPIC OUT COUNT BYTES`` prints records/s and CPU µs a record. Both print one line of JSON.
 """
 
@@ -10,10 +11,12 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.processes import TICK, rss_mb
 from benchmarks.works import WORKS, Work
 
 
@@ -34,6 +37,16 @@ def bare_tensorflow(work: Work, path: str, seconds: float = 1.0) -> dict[str, An
         rates[rows] = calls * rows / spent
     best = max(rates, key=lambda rows: rates[rows])
     return {"per_second": rates[best], "batch_rows": best, "by_batch_rows": {k: round(v) for k, v in rates.items()}}
+
+
+def bare_start(work: Work, path: str) -> dict[str, Any]:
+    """Seconds from this process's begin until the model has answered one row, and its memory in MB of 2**20 bytes."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+
+    tf.saved_model.load(path).signatures["serving_default"](x=tf.zeros([1, *work.row]))["y"].numpy()
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / TICK
+    return {"first_result_s": time.clock_gettime(time.CLOCK_BOOTTIME) - started, "rss_mb": rss_mb({"parent": os.getpid()})}
 
 
 def bare_echo(bootstrap: str, topic: str, out: str, count: int, size: int) -> dict[str, Any]:
@@ -83,7 +96,9 @@ def bare_echo(bootstrap: str, topic: str, out: str, count: int, size: int) -> di
 
 if __name__ == "__main__":
     kind, *arguments = sys.argv[1:]
-    if kind == "tensorflow":
+    if kind == "start":
+        print(json.dumps(bare_start(WORKS[arguments[0]], arguments[1])))
+    elif kind == "tensorflow":
         print(json.dumps(bare_tensorflow(WORKS[arguments[0]], arguments[1])))
     else:
         bootstrap, topic, out, count, size = arguments

@@ -21,7 +21,8 @@ from typing import Any, Final
 import redis
 
 from benchmarks.site import Site, fill, open_site
-from benchmarks.subjects import SUBJECTS, Figures
+from benchmarks.streams import Figures
+from benchmarks.subjects import SUBJECTS
 from benchmarks.works import WORKS, Work
 from penstock.topics import TopicManager
 
@@ -59,7 +60,7 @@ def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, jobs: 
         for name in subjects:
             with redis.Redis.from_url(site.store.url) as store:
                 store.flushall()
-            figures = SUBJECTS[name](site, settings, work, jobs)
+            figures = SUBJECTS[name].drain(site, settings, work, jobs)
             if number:
                 found[name].append(figures)
             counted = f"round {number}" if number else "not counted"

@@ -1,61 +1,73 @@
-"""Owns the subjects of a comparison: each takes a work's backlog on a site, and gives its figures."""
+"""Owns what is compared: the limits, the fleet, and what users would run in its place."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-from benchmarks.drain import drain
-from benchmarks.peers.running import PEERS
+import numpy as np
+
+from benchmarks.peers.queued import Queued
+from benchmarks.peers.servers import Server, base64_row, json_rows, open_inference
 from benchmarks.processes import last_line
 from benchmarks.site import Site
+from benchmarks.streams import FLEET, LOOP, Figures, peer
 from benchmarks.works import Work
-from penstock.local.worker import worker_environment
 from penstock_schemas.settings import Settings
 
-HERE: Final = Path(__file__).parent
-Figures = dict[str, Any]
-Subject = Callable[[Site, Settings, Work, int], Figures]
-"""On a site, for a fleet whose topics are there and hold so many jobs of the work."""
+
+class Subject(Protocol):
+    """Takes a work's backlog on a site, and gives its figures, ``per_second`` among them."""
+
+    def drain(self, site: Site, settings: Settings, work: Work, jobs: int, /) -> Figures: ...
 
 
-def tensorflow(site: Site, _: Settings, work: Work, __: int) -> Figures:
-    """Bare TensorFlow, one process, at its best batch size."""
-    argv = [sys.executable, "-m", "benchmarks.limits", "tensorflow", work.name, str(site.model(work.model) / "1")]
-    figures: Figures = json.loads(last_line(argv))
-    return figures
+class Paced(Protocol):
+    """Is given a work's jobs at a pace, and says how long they took: ``p50_ms``, ``p95_ms``, ``p99_ms``."""
+
+    def pace(self, site: Site, settings: Settings, work: Work, rate: float, count: int, /) -> Figures: ...
 
 
-def echo(site: Site, settings: Settings, work: Work, jobs: int) -> Figures:
-    """A bare consume-produce echo of the backlog, one process."""
-    topics = (settings.names.jobs(), settings.names.jobs("echo"))
-    argv = [sys.executable, "-m", "benchmarks.limits", "echo", site.kafka.bootstrap, *topics, str(jobs), str(work.outcome)]
-    figures: Figures = json.loads(last_line(argv))
-    return figures
+class _TensorFlow:
+    def drain(self, site: Site, _: Settings, work: Work, __: int) -> Figures:
+        """Bare TensorFlow, one process, at its best batch size."""
+        argv = [sys.executable, "-m", "benchmarks.limits", "tensorflow", work.name, str(site.model(work.model) / "1")]
+        figures: Figures = json.loads(last_line(argv))
+        return figures
 
 
-def fleet(site: Site, settings: Settings, _: Work, jobs: int) -> Figures:
-    """One `penstock worker` of both roles, everything on."""
-    config = site.folder / "empty.toml"  # or it would read the penstock.toml of the folder it runs in
-    config.write_text("")
-    argv = [sys.executable, "-m", "penstock_worker", "--config", str(config)]
-    positions = settings.topics.outcome_partitions  # the projector keeps a key for each
-    log = site.folder / f"{settings.fleet}.log"
-    worker = settings.worker.model_copy(update={"queues": [""]})  # not the echo's
-    env = worker_environment(settings.model_copy(update={"worker": worker}))
-    return drain(argv, log, site.store.url, jobs, site.services, besides=positions, env=env)
+class _Echo:
+    def drain(self, site: Site, settings: Settings, work: Work, jobs: int) -> Figures:
+        """A bare consume-produce echo of the backlog, one process."""
+        topics = (settings.names.jobs(), settings.names.jobs("echo"))
+        argv = [sys.executable, "-m", "benchmarks.limits", "echo", site.kafka.bootstrap, *topics, str(jobs), str(work.outcome)]
+        figures: Figures = json.loads(last_line(argv))
+        return figures
 
 
-def loop(site: Site, settings: Settings, work: Work, jobs: int) -> Figures:
-    """The hand-written loop."""
-    topics = (settings.names.jobs(), settings.names.jobs("echo"))  # no projector reads these
-    argv = [sys.executable, str(HERE / "peers/loop/worker.py"), site.kafka.bootstrap, *topics, site.store.url]
-    argv += [str(site.model(work.model) / "1"), str(work.max_batch), json.dumps(work.row)]
-    return drain(argv, site.folder / f"{settings.fleet}.log", site.store.url, jobs, site.services)
-
-
-LIMITS: Final[Mapping[str, Subject]] = {"tensorflow": tensorflow, "echo": echo}
-SUBJECTS: Final[Mapping[str, Subject]] = {**LIMITS, "fleet": fleet, "loop": loop, **PEERS}
+_BENTO: Final = (
+    "{python}",
+    "-m",
+    "bentoml",
+    "serve",
+    "benchmarks.peers.bentoml.worker:Infer",
+    "--host=127.0.0.1",
+    "--port={port}",
+)
+_BYTES: Final = "application/octet-stream"
+_JSON: Final = "application/json"
+LIMITS: Final[Mapping[str, Subject]] = {"tensorflow": _TensorFlow(), "echo": _Echo()}
+STREAMS: Final = {"fleet": FLEET, "loop": LOOP, "faststream": peer("faststream"), "quix": peer("quix")}
+QUEUED: Final = {"celery": Queued("celery", 10_000), "celery-batches": Queued("celery_batches", 15_000)}
+SERVERS: Final = {
+    "mosec": Server("mosec", "/inference", _BYTES, np.ndarray.tobytes, 512, 300_000),
+    "litserve": Server("litserve", "/predict", _JSON, base64_row, 128, 20_000),
+    "bentoml": Server("bentoml", "/predict", _JSON, json_rows, 128, 10_000, _BENTO),
+    "mlserver": Server("mlserver", "/v2/models/peer/infer", _JSON, open_inference, 128, 15_000),
+    "ray-serve": Server("ray_serve", "/", _BYTES, np.ndarray.tobytes, 128, 5_000),
+}
+"""A server gets as many connections as it was fastest with."""
+PACED: Final[Mapping[str, Paced]] = {**STREAMS, **QUEUED, **SERVERS}
+SUBJECTS: Final[Mapping[str, Subject]] = {**LIMITS, **STREAMS, **QUEUED, **SERVERS}

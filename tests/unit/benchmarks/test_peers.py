@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,8 @@ from pathlib import Path
 import benchmarks.peers
 import numpy as np
 import pytest
-from benchmarks.peers.caller import BadAnswer, answer_of, call, request_of
-from benchmarks.peers.running import PEERS
+from benchmarks.peers.caller import BadAnswer, answer_of, call, paced, request_of
+from benchmarks.peers.pacing import pace
 from benchmarks.processes import ROOT, by_role
 from benchmarks.works import WORKS
 
@@ -59,6 +60,30 @@ def test_a_caller_gets_an_answer_to_each_request(size: int) -> None:
     assert 0 < found["p50_ms"] <= found["p99_ms"]
 
 
+def test_a_caller_keeps_a_pace() -> None:
+    with server() as http:
+        found = paced(http.server_port, request_of("/", "text/plain", b"x"), connections=2, count=10, rate=200)
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
+def test_jobs_are_timed_from_when_they_were_due() -> None:
+    submitted: list[int] = []
+
+    def slow(number: int) -> None:
+        time.sleep(0.03 if number == 3 else 0)  # a caller that stalls is charged for every job that was due meanwhile
+        submitted.append(number)
+
+    def arrived() -> list[int]:
+        numbers = submitted[:]
+        submitted.clear()
+        return numbers
+
+    found = pace(slow, arrived, rate=1000, count=20)
+    assert found["p95_ms"] > 10
+    with pytest.raises(TimeoutError):
+        pace(lambda _: None, list, rate=1000, count=1, patience=0.01)
+
+
 def test_a_caller_does_not_count_errors_as_answers() -> None:
     with server(503) as http, pytest.raises(BadAnswer, match="503"):
         call(http.server_port, request_of("/", "text/plain", b"x"), connections=1, count=1)
@@ -72,10 +97,9 @@ def test_an_answer_is_there_when_all_of_it_is() -> None:
 
 
 def test_what_a_peer_needs_is_pinned() -> None:
-    for peer in PEERS.values():
-        lines = (FOLDER / peer.peer / "requirements.txt").read_text().splitlines()
-        assert lines, peer.peer
-        assert all("==" in line for line in lines), peer.peer
+    found = {path.parent.name: path.read_text().splitlines() for path in FOLDER.glob("*/requirements.txt")}
+    assert len(found) == 9
+    assert all(lines and all("==" in line for line in lines) for lines in found.values())
 
 
 @pytest.mark.parametrize("work", ["mlp", "json"])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.peers.running import PEERS
 from benchmarks.processes import cpu_seconds, family, last_line, rss_mb
 from benchmarks.rounds import middle, ratios
-from benchmarks.subjects import SUBJECTS, Figures
+from benchmarks.subjects import PACED, QUEUED, SERVERS, STREAMS, SUBJECTS
 from benchmarks.works import WORKS, Work
 from tests.unit.schemas.decoding import decode, group_of
+
+if TYPE_CHECKING:
+    from benchmarks.streams import Figures
 
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=list(WORKS))
@@ -50,5 +53,5 @@ def test_a_process_that_fails_says_why() -> None:
 def test_every_peer_is_a_subject() -> None:
     folder = Path(__file__).parents[3] / "benchmarks" / "peers"
     folders = {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
-    assert folders == {"loop"} | {peer.peer for peer in PEERS.values()}
-    assert set(PEERS) <= set(SUBJECTS)
+    assert folders == {name.replace("-", "_") for name in PACED} - {"fleet"}
+    assert set(PACED) == set(STREAMS) | set(QUEUED) | set(SERVERS) < set(SUBJECTS)
