@@ -113,9 +113,8 @@ def tell(settings: Settings, peak: float, begin: float, deadline: float, seconds
                 late += 1
     goodput = in_time / (seconds - _SETTLE)
     print(f"{sent:,} jobs submitted in {seconds:.0f} s, {sent / seconds / peak:.1f} times the peak: {dict(statuses)}")
-    print(
-        f"goodput: {goodput:,.0f} jobs/s in time, {goodput / peak:.2f} of the peak; {late / (seconds - _SETTLE):,.0f}/s succeeded late"
-    )
+    print(f"goodput: {goodput:,.0f} jobs/s in time, {goodput / peak:.2f} of the peak")
+    print(f"{late / (seconds - _SETTLE):,.0f} jobs/s succeeded too late")
 
 
 def _outcomes(settings: Settings) -> Any:
