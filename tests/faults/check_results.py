@@ -51,8 +51,8 @@ def _contradictions(evidence: Evidence, account: Account, by_id: Mapping[str, Se
     alone = {job_id for job_id, many in by_id.items() if len(jobs[job_id]) <= 1 and not any(one.place in loose for one in many)}
     # Run again later, such a job may have expired: readers of the topic take the first of the two.
     hurried = {(job.partition, job.offset) for job in evidence.accepted if job.job.expected.expires_after is not None}
-    # Run twice, such a job may once have met an engine that we ended: that is its crash (and counted, where it paid for that).
-    killers = {(job.partition, job.offset) for job in evidence.accepted if job.job.expected.may_crash}
+    # Run twice, such a job may once have met an engine or worker that we ended: that is its crash (and counted, where it paid).
+    crashing = {(job.partition, job.offset) for job in evidence.accepted if job.job.expected.may_crash}
     groups = [by_id[job_id] for job_id in alone]
     groups += [many for many in account.by_place.values() if many[0].outcome.id not in alone]
     for many in groups:
@@ -60,7 +60,7 @@ def _contradictions(evidence: Evidence, account: Account, by_id: Mapping[str, Se
         for one in many:
             other = by_generation.setdefault(one.outcome.generation, one)
             expired = one.place in hurried and "expired" in (one.outcome.status, other.outcome.status)
-            crashed = one.place in killers and ErrorCode.ENGINE_CRASH in (one.outcome.error_code, other.outcome.error_code)
+            crashed = one.place in crashing and ErrorCode.ENGINE_CRASH in (one.outcome.error_code, other.outcome.error_code)
             if other is not one and not expired and not crashed and not _agree(one.outcome, other.outcome):
                 where = [f"outcomes-{two.record.partition}-{two.record.offset}" for two in (other, one)]
                 yield Breach("I3", f"{one.outcome.id} has contradictory outcomes: {where[0]} and {where[1]}")

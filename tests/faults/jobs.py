@@ -116,6 +116,8 @@ _ATTEMPTS: Final = {
 
 KILLERS: Final = (Kind.CRASHES, Kind.HANGS, Kind.EATS, Kind.FLAKY, Kind.KILLS_WORKER)
 """Those that kill engines, or workers: dealt sparingly, for each costs two."""
+_ALL_TRIES: Final = (Kind.NO_MEMORY, *KILLERS)
+"""Those that use up all the tries they have: what ends the worker at the last one ends them, and that may have been us."""
 RETRIED: Final = (Kind.UNKNOWN_VERSION, Kind.NO_MEMORY, *KILLERS)
 """Those that go through the retry topics."""
 
@@ -147,7 +149,7 @@ class Expected:
     """The one right answer: ``outputs`` where it succeeds, else a code.
 
     ``attempts``: how many tries it takes at least and at most. ``may_crash``: it may end with engine_crash instead, where it
-    was we who ended its engine at its last try. ``expires_after``: so many seconds after it was accepted it
+    was we who ended its engine, or its worker, at its last try. ``expires_after``: so many seconds after it was accepted it
     may expire instead. ``anything``: any outcome is right, as long as there is one.
     """
 
@@ -251,7 +253,7 @@ def _expected(kind: Kind, x: NDArray[np.float32]) -> Expected:
     if code is None:
         within = _HURRY_US / 1e6 if kind is Kind.HURRIED else None
         return Expected("succeeded", None, {"y": x * 2}, attempts, expires_after=within)
-    return Expected("expired" if kind is Kind.LATE else "failed", code, attempts=attempts, may_crash=kind in KILLERS)
+    return Expected("expired" if kind is Kind.LATE else "failed", code, attempts=attempts, may_crash=kind in _ALL_TRIES)
 
 
 def _headers(random: Random, kind: Kind) -> tuple[Header, ...]:

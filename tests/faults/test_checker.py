@@ -18,10 +18,10 @@ from penstock_schemas.retries import PROBE
 EXPIRED = Expected("expired", ErrorCode.DEADLINE_EXCEEDED)
 
 
-def twice(evidence: Evidence, n: int, value: bytes) -> Evidence:
+def twice(evidence: Evidence, n: int, value: bytes, time_ms: int = 9000) -> Evidence:
     """One more outcome for job ``n``, at the end."""
     end = len(evidence.outcomes)
-    record = Record(0, end, 9000, evidence.accepted[n].id.encode(), value)
+    record = Record(0, end, time_ms, evidence.accepted[n].id.encode(), value)
     return replace(evidence, outcomes=[*evidence.outcomes, record], outcome_ends={0: end + 1}, positions={0: end + 1})
 
 
@@ -44,15 +44,15 @@ def with_retries(evidence: Evidence, records: list[Record]) -> Evidence:
     return replace(evidence, retries={RETRY: replace(held, records=records, commits=[Commit(0, end, 10**6)], ends={0: end})})
 
 
-def hangs_once(evidence: Evidence) -> int:
-    """The number of a job that hangs, whose id no other has."""
+def once(evidence: Evidence, kind: Kind) -> int:
+    """The number of a job of a kind, whose id no other has."""
     ids = [job.id for job in evidence.accepted]
-    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is Kind.HANGS and ids.count(job.id) == 1)
+    return next(n for n, job in enumerate(evidence.accepted) if job.job.kind is kind and ids.count(job.id) == 1)
 
 
-def paid_for_by_our_kill(crashed: Evidence, job: Accepted) -> bool:
+def paid_for_by_our_kill(crashed: Evidence, job: Accepted, letter_ms: int = 1000) -> bool:
     """Whether it is a breach of I4 that ``job`` ended as a crash, and none where we ended an engine."""
-    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=1000, code=ErrorCode.ENGINE_CRASH)])
+    crashed = replace(crashed, letters=[*crashed.letters, letter(job, 1000, time_ms=letter_ms, code=ErrorCode.ENGINE_CRASH)])
     return promises(crashed) == {"I4"} and not promises(replace(crashed, deaths=1))
 
 
@@ -104,13 +104,15 @@ def test_contradictory_outcomes_are_found() -> None:
     assert {"I3", "I4", "letters"} == promises(twice(evidence, n, contrary))
 
 
-def test_a_killer_may_crash_in_one_of_two_runs_where_we_ended_its_engine() -> None:
+@pytest.mark.parametrize("kind", [Kind.HANGS, Kind.NO_MEMORY])
+def test_a_job_that_uses_up_its_tries_may_crash_in_one_of_two_runs_where_we_ended_its_engine(kind: Kind) -> None:
     evidence = good_life()
-    n = hangs_once(evidence)
+    n = once(evidence, kind)
     job = evidence.accepted[n]
-    crashed = twice(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
-    assert paid_for_by_our_kill(crashed, job)
-    contrary = twice(evidence, n, told(job, Expected("failed", ErrorCode.OUT_OF_MEMORY), attempts=2))
+    tries = job.job.expected.attempts[1]
+    crashed = twice(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=tries), time_ms=30_000)
+    assert paid_for_by_our_kill(crashed, job, letter_ms=20_000)
+    contrary = twice(evidence, n, told(job, Expected("failed", ErrorCode.MODEL_ERROR), attempts=tries))
     assert "I3" in promises(replace(contrary, deaths=1))
 
 
@@ -256,11 +258,13 @@ def test_an_innocent_that_paid_a_try_is_found_unless_we_made_it_pay() -> None:
     assert not promises(replace(paid, deaths=1))
 
 
-def test_a_job_that_ended_as_a_crash_without_one_is_found_unless_we_made_one() -> None:
+@pytest.mark.parametrize("kind", [Kind.HANGS, Kind.NO_MEMORY])
+def test_a_job_that_ended_as_a_crash_without_one_is_found_unless_we_made_one(kind: Kind) -> None:
     evidence = good_life()
-    n = hangs_once(evidence)
+    n = once(evidence, kind)
     job = evidence.accepted[n]
-    crashed = retold(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=2))
+    tries = job.job.expected.attempts[1]
+    crashed = retold(evidence, n, told(job, Expected("failed", ErrorCode.ENGINE_CRASH), attempts=tries))
     assert paid_for_by_our_kill(crashed, job)
 
 
