@@ -201,7 +201,7 @@ def test_a_worker_whose_model_is_gone_leaves_its_jobs_to_those_that_have_it(make
     assert stays.drain() == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafka: KafkaFactory, tmp_path: Path) -> None:
     kafka = own_kafka()
     begun = tmp_path / "begun"
@@ -216,10 +216,10 @@ def test_a_worker_says_that_kafka_does_not_answer_and_goes_on_by_itself(own_kafk
         with frozen(kafka.pid):
             eventually(lambda: get(worker, "/readyz")[1].startswith("Kafka has confirmed no record for "), "it says so")
         assert errors(fleet, jobs) == {}
-        eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it is ready again")
+        # A member whose request to join was lost on the way asks again after max.poll.interval.ms, 40 s here, not before.
+        eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it is ready again", 90)
         with frozen(kafka.pid):
             eventually(lambda: get(worker, "/readyz") == (503, "is not in the consumer group\n"), "so does one without jobs")
-        # A member whose request to join was lost on the way asks again after max.poll.interval.ms, not before.
         eventually(lambda: get(worker, "/readyz") == (200, "ok\n"), "it has joined again", 90)
         assert worker.drain() == 0
         assert [len(worker.lines(f"Kafka confirms {what}")) for what in ("no records; waiting", "records again")] == [1, 1]
