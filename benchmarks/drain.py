@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.processes import ROOT, Pids, by_role, cpu_seconds, family, rss_mb
+from benchmarks.processes import ROOT, Pids, cpu_seconds, cpu_us, family, held_mb
 
 _LOOK: Final = 0.05
 _PATIENCE: Final = 600.0
@@ -72,9 +72,7 @@ def drain(subject: Running, done: Callable[[], int], count: int, services: Pids)
             break
         subject.check(f"{there:,} of {count:,} jobs are done")
         time.sleep(_LOOK)
-    mine = family(subject.pid)
-    after = cpu_seconds(mine | dict(services))
+    after = cpu_seconds(family(subject.pid) | dict(services))
     jobs = count - first
-    used = {name: (seconds - before.get(name, 0.0)) / jobs * 1e6 for name, seconds in after.items()}
     figures = {"per_second": jobs / (now - begin), "first_result_s": begin - subject.since}
-    return figures | {"cpu_us": by_role(used), "rss_mb": by_role(rss_mb(mine))}
+    return figures | {"cpu_us": cpu_us(before, after, jobs), "rss_mb": held_mb(subject.pid)}

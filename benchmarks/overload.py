@@ -19,7 +19,7 @@ import numpy as np
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.processes import by_role, family, rss_mb
+from benchmarks.processes import held_mb
 from benchmarks.scaling import accelerator_settings, drain_rate
 from benchmarks.site import Site, fill, open_site
 from benchmarks.works import WORKS
@@ -81,7 +81,7 @@ def submit(settings: Settings, pid: int, rate: float, deadline: float, seconds: 
     value = encode_job({"x": row}, model_name="mlp", timeout_us=int(deadline * 1e6))
     producer: Any = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "linger.ms": 5})
     topic, sent = settings.names.jobs(), 0
-    sizes = [by_role(rss_mb(family(pid)))]
+    sizes = [held_mb(pid)]
     begin = time.perf_counter()
     while (now := time.perf_counter() - begin) < seconds:
         for number in range(sent, int(now * rate)):
@@ -89,7 +89,7 @@ def submit(settings: Settings, pid: int, rate: float, deadline: float, seconds: 
         sent = int(now * rate)
         producer.poll(0)
         if now >= len(sizes):
-            sizes.append(by_role(rss_mb(family(pid))))
+            sizes.append(held_mb(pid))
         time.sleep(_TICK)
     if producer.flush(60):
         raise RuntimeError("Kafka did not take the jobs within a minute")

@@ -60,6 +60,16 @@ def by_role(figures: Mapping[str, float]) -> dict[str, float]:
     return summed
 
 
+def cpu_us(before: Mapping[str, float], after: Mapping[str, float], jobs: float) -> dict[str, float]:
+    """µs of CPU a job between two looks at :func:`cpu_seconds`, by role."""
+    return by_role({name: (seconds - before.get(name, 0.0)) / jobs * 1e6 for name, seconds in after.items()})
+
+
+def held_mb(pid: int) -> dict[str, float]:
+    """What a subject's processes hold, by role, in MB of 2**20 bytes."""
+    return by_role(rss_mb(family(pid)))
+
+
 def rss_mb(pids: Pids) -> dict[str, float]:
     """Resident memory, in MB of 2**20 bytes."""
     sizes: dict[str, float] = {}

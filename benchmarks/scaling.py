@@ -17,6 +17,7 @@ from typing import Any, Final
 import redis
 from confluent_kafka.admin import AdminClient
 
+from benchmarks.accelerator import SECONDS
 from benchmarks.site import Site, fill, open_site
 from benchmarks.works import WORKS
 from penstock.local.worker import LocalWorker
@@ -48,7 +49,7 @@ def main() -> None:
 def one(site: Site, number: int, count: int, seconds: float) -> float:
     """Jobs/s of ``count`` workers."""
     settings = accelerator_settings(site, f"scaling-{number}-{count}")
-    jobs = int(count * seconds * ROWS / 0.020)
+    jobs = int(count * seconds * ROWS / SECONDS)
     topics = TopicManager(settings)
     topics.apply()
     with ExitStack() as stack:

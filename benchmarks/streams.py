@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from benchmarks.drain import Running, drain, running
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.pacing import pace
-from benchmarks.processes import by_role, family, rss_mb
+from benchmarks.processes import held_mb
 from benchmarks.site import Site
 from benchmarks.works import Work
 from penstock.local.worker import worker_environment
@@ -80,7 +80,7 @@ class Stream:
             figures: Figures = {"first_result_s": time.perf_counter() - subject.since}
             figures |= pace(submit, arrived, rate, count)
             producer.flush(10)
-            return figures | {"rss_mb": by_role(rss_mb(family(subject.pid)))}
+            return figures | {"rss_mb": held_mb(subject.pid)}
 
     def _running(self, site: Site, command: Command) -> AbstractContextManager[Running]:
         return running(command.argv, site.folder / f"{self.name}.log", command.env)

@@ -13,7 +13,7 @@ import redis
 
 from benchmarks.drain import Running, drain, running
 from benchmarks.peers.environments import python_of
-from benchmarks.processes import ROOT, by_role, family, rss_mb
+from benchmarks.processes import ROOT, held_mb
 from benchmarks.site import Site
 from benchmarks.streams import Figures, peer_environment
 from benchmarks.works import Work
@@ -45,7 +45,7 @@ class Queued:
                 time.sleep(0.01)
             figures: Figures = {"first_result_s": time.perf_counter() - subject.since}
             figures |= json.loads(self._submit(site, work, count, rate))
-            return figures | {"rss_mb": by_role(rss_mb(family(subject.pid)))}
+            return figures | {"rss_mb": held_mb(subject.pid)}
 
     def _worker(self, site: Site, work: Work) -> AbstractContextManager[Running]:
         argv = [python_of(self.peer), "-m", "celery", "-A", self._module, "worker", "--pool=solo", "--loglevel=ERROR"]

@@ -17,7 +17,7 @@ import orjson
 from benchmarks.drain import Running, running
 from benchmarks.peers.caller import BadAnswer, call, request_of
 from benchmarks.peers.environments import python_of
-from benchmarks.processes import by_role, cpu_seconds, family, last_line, rss_mb
+from benchmarks.processes import cpu_seconds, cpu_us, family, held_mb, last_line
 from benchmarks.site import Site
 from benchmarks.streams import Figures, peer_environment
 from benchmarks.works import Work
@@ -52,17 +52,14 @@ class Server:
             self._call(port, work, self.connections, max(1, int(count * _WARM)))
             before = cpu_seconds(family(subject.pid))
             found = self._call(port, work, self.connections, count)
-            mine = family(subject.pid)
-            used = {name: seconds - before.get(name, 0.0) for name, seconds in cpu_seconds(mine).items()}
-            used["caller"] = found.pop("cpu_s")
-            each = {name: seconds / count * 1e6 for name, seconds in used.items()}
-            return found | {"cpu_us": by_role(each), "rss_mb": by_role(rss_mb(mine)), "first_result_s": first}
+            after = cpu_seconds(family(subject.pid)) | {"caller": found.pop("cpu_s")}
+            return found | {"cpu_us": cpu_us(before, after, count), "rss_mb": held_mb(subject.pid), "first_result_s": first}
 
     def pace(self, site: Site, _: Settings, work: Work, rate: float, count: int) -> Figures:
         """``count`` jobs evenly apart: from when each is due until its answer is there."""
         with self._serving(site, work) as (subject, port, first):
             found = self._call(port, work, _FEW, count, rate)
-            return found | {"rss_mb": by_role(rss_mb(family(subject.pid))), "first_result_s": first}
+            return found | {"rss_mb": held_mb(subject.pid), "first_result_s": first}
 
     @contextmanager
     def _serving(self, site: Site, work: Work) -> Generator[tuple[Running, int, float]]:
