@@ -16,6 +16,8 @@ from benchmarks.processes import ROOT, Pids, cpu_seconds, cpu_us, family, held_m
 
 _LOOK: Final = 0.05
 _PATIENCE: Final = 600.0
+_FIRST: Final = 120.0
+"""Seconds that a first result may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Running:
         """Raises RuntimeError where it has ended, or takes longer than ``patience`` seconds since its start."""
         if self.process.poll() is not None or time.perf_counter() - self.since > patience:
             raise RuntimeError(f"{what}, and it goes no further: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def first_result_s(self, there: Callable[[], bool]) -> float:
+        """Wait until the result of a first job is ``there``: seconds from the start."""
+        while not there():
+            self.check("its first job is not done", _FIRST)
+            time.sleep(0.01)
+        return time.perf_counter() - self.since
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.processes import ROOT
-from benchmarks.rounds import compare, machine, middle, ratios
+from benchmarks.results import machine, middle, ratios
+from benchmarks.rounds import compare
 from benchmarks.site import open_site
 from benchmarks.works import WORKS
 

@@ -19,9 +19,8 @@ from typing import Final
 import redis
 
 from benchmarks.processes import last_line
-from benchmarks.rounds import machine, middle
+from benchmarks.results import Found, keep, middle
 from benchmarks.site import Site, open_site
-from benchmarks.streams import Figures
 from benchmarks.subjects import PACED
 from benchmarks.works import WORKS, Work
 from penstock.topics import TopicManager
@@ -42,13 +41,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, open_site(Path(name)) as site:
         found = compare(site, WORKS[options.work], subjects, options.rounds, options.rate, options.jobs)
     print(table(found))
-    if options.json is not None:
-        options.json.write_text(json.dumps(machine() | {"options": vars(options), "results": found}, indent=1, default=str))
+    keep(options.json, options, found)
 
 
-def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, rate: float, count: int) -> dict[str, list[Figures]]:
+def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, rate: float, count: int) -> Found:
     """``rounds`` rounds of all subjects, each with topics and a Redis of its own; a bare process's start among them."""
-    found: dict[str, list[Figures]] = {name: [] for name in (BARE, *subjects)}
+    found: Found = {name: [] for name in (BARE, *subjects)}
     argv = [sys.executable, "-m", "benchmarks.limits", "start", work.name, str(site.model(work.model) / "1")]
     for number in range(rounds):
         found[BARE].append(json.loads(last_line(argv)))
@@ -65,7 +63,7 @@ def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, rate: 
     return found
 
 
-def table(found: dict[str, list[Figures]]) -> str:
+def table(found: Found) -> str:
     """Medians over rounds."""
     bare = middle(found[BARE], "first_result_s")
     lines = [

@@ -7,28 +7,19 @@ compiles what runs often, and whoever comes first would pay for it. ``--json FIL
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
 
 import redis
 
+from benchmarks.results import Found, keep, middle, ratios
 from benchmarks.site import Site, fill, open_site
-from benchmarks.streams import Figures
 from benchmarks.subjects import SUBJECTS
 from benchmarks.works import WORKS, Work
 from penstock.topics import TopicManager
-
-_PACKAGES: Final = ("penstock", "confluent-kafka", "numpy", "redis", "tensorflow")
-Results = dict[str, dict[str, list[Figures]]]
-"""By work and subject, a round after the other."""
 
 
 def main() -> None:
@@ -40,18 +31,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     subjects = list(SUBJECTS) if "all" in options.subjects else options.subjects
-    results: Results = {}
+    results: dict[str, Found] = {}
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, open_site(Path(name)) as site:
         for work in (WORKS[name] for name in options.works):
             results[work.name] = compare(site, work, subjects, options.rounds, int(work.jobs * options.jobs))
             print_work(work, results[work.name])
-    if options.json is not None:
-        options.json.write_text(json.dumps(machine() | {"options": vars(options), "results": results}, indent=1, default=str))
+    keep(options.json, options, results)
 
 
-def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, jobs: int) -> dict[str, list[Figures]]:
+def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, jobs: int) -> Found:
     """``rounds`` rounds of all subjects, and one before that is not counted; each with topics and a Redis of its own."""
-    found: dict[str, list[Figures]] = {name: [] for name in subjects}
+    found: Found = {name: [] for name in subjects}
     for number in range(rounds + 1):
         settings = site.settings(f"bench-{work.name}-{number}", work)
         topics = TopicManager(settings)
@@ -69,33 +59,7 @@ def compare(site: Site, work: Work, subjects: Sequence[str], rounds: int, jobs: 
     return found
 
 
-def middle(figures: Sequence[Figures], *keys: str) -> float:
-    """The median over rounds of a figure, ``keys`` deep; 0 where a round has none."""
-
-    def of(one: Any) -> float:
-        for key in keys:
-            one = one.get(key, 0.0) if isinstance(one, dict) else 0.0
-        return float(one)
-
-    return median(map(of, figures))
-
-
-def ratios(one: Sequence[Figures], other: Sequence[Figures]) -> list[float]:
-    """``one``'s rate to ``other``'s, round by round."""
-    return [a["per_second"] / b["per_second"] for a, b in zip(one, other, strict=True)]
-
-
-def machine() -> dict[str, Any]:
-    """What it was run on, and with."""
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
-    }
-
-
-def print_work(work: Work, found: dict[str, list[Figures]]) -> None:
+def print_work(work: Work, found: Found) -> None:
     """Medians, and what they are to each other."""
     print(f"\n{work.title}: medians of {len(next(iter(found.values())))} rounds on {os.cpu_count()} cores")
     for name, figures in found.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,14 +18,13 @@ from benchmarks.drain import Running, drain, running
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.pacing import pace
 from benchmarks.processes import held_mb
+from benchmarks.results import Figures
 from benchmarks.site import Site
-from benchmarks.works import Work
+from benchmarks.works import Work, id_of
 from penstock.local.worker import worker_environment
 from penstock_schemas.settings import Settings
 
 _HERE: Final = Path(__file__).parent
-_PATIENCE: Final = 120.0
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Stream:
                 key, headers = work.key_and_headers(number)
                 producer.produce(topic, value, key, headers=headers)
                 producer.poll(0)
-                waiting[number] = f"{command.prefix}job-{number:09d}"
+                waiting[number] = command.prefix + id_of(number)
 
             def arrived() -> Iterator[int]:
                 numbers = list(waiting)
@@ -74,10 +72,7 @@ class Stream:
                         yield number
 
             submit(count)  # the first job waits for the model
-            while not any(arrived()):
-                subject.check("its first job is not done", _PATIENCE)
-                time.sleep(0.01)
-            figures: Figures = {"first_result_s": time.perf_counter() - subject.since}
+            figures: Figures = {"first_result_s": subject.first_result_s(lambda: any(arrived()))}
             figures |= pace(submit, arrived, rate, count)
             producer.flush(10)
             return figures | {"rss_mb": held_mb(subject.pid)}

@@ -12,8 +12,9 @@ import numpy as np
 from benchmarks.peers.queued import Queued
 from benchmarks.peers.servers import Server, base64_row, json_rows, open_inference
 from benchmarks.processes import last_line
+from benchmarks.results import Figures
 from benchmarks.site import Site
-from benchmarks.streams import FLEET, LOOP, Figures, peer
+from benchmarks.streams import FLEET, LOOP, peer
 from benchmarks.works import Work
 from penstock_schemas.settings import Settings
 

@@ -13,6 +13,11 @@ from penstock_schemas.jobs import encode_job
 Headers = list[tuple[str, bytes | None]]
 
 
+def id_of(number: int) -> str:
+    """A job's id."""
+    return f"job-{number:09d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """``jobs`` jobs of one row for ``model``, whose rows have the shape ``row``. ``max_batch``: rows that a fleet may batch.
@@ -44,7 +49,7 @@ class Work:
 
     def key_and_headers(self, number: int) -> tuple[bytes | None, Headers | None]:
         """Where a job's id stands: in the key, or, as other clients do it, in a header."""
-        job_id = b"job-%09d" % number
+        job_id = id_of(number).encode()
         return (None, [("ce_id", job_id), ("content-type", b"application/json")]) if self.json else (job_id, None)
 
 

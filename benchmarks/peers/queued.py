@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,11 @@ import redis
 from benchmarks.drain import Running, drain, running
 from benchmarks.peers.environments import python_of
 from benchmarks.processes import ROOT, held_mb
+from benchmarks.results import Figures
 from benchmarks.site import Site
-from benchmarks.streams import Figures, peer_environment
+from benchmarks.streams import peer_environment
 from benchmarks.works import Work
 from penstock_schemas.settings import Settings
-
-_PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,7 @@ class Queued:
         """``count`` jobs evenly apart: from when each is due until a GET finds its result."""
         self._submit(site, work, 1)
         with redis.Redis.from_url(site.store.url) as store, self._worker(site, work) as subject:
-            while not store.dbsize():
-                subject.check("its first job is not done", _PATIENCE)
-                time.sleep(0.01)
-            figures: Figures = {"first_result_s": time.perf_counter() - subject.since}
+            figures: Figures = {"first_result_s": subject.first_result_s(lambda: bool(store.dbsize()))}
             figures |= json.loads(self._submit(site, work, count, rate))
             return figures | {"rss_mb": held_mb(subject.pid)}
 

@@ -18,8 +18,9 @@ from benchmarks.drain import Running, running
 from benchmarks.peers.caller import BadAnswer, call, request_of
 from benchmarks.peers.environments import python_of
 from benchmarks.processes import cpu_seconds, cpu_us, family, held_mb, last_line
+from benchmarks.results import Figures
 from benchmarks.site import Site
-from benchmarks.streams import Figures, peer_environment
+from benchmarks.streams import peer_environment
 from benchmarks.works import Work
 from penstock_schemas.settings import Settings
 

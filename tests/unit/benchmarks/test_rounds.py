@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.processes import cpu_seconds, family, last_line, rss_mb
-from benchmarks.rounds import middle, ratios
+from benchmarks.results import middle, ratios
 from benchmarks.subjects import PACED, QUEUED, SERVERS, STREAMS, SUBJECTS
 from benchmarks.works import WORKS, Work
 from tests.unit.schemas.decoding import decode, group_of
 
 if TYPE_CHECKING:
-    from benchmarks.streams import Figures
+    from benchmarks.results import Figures
 
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=list(WORKS))
