@@ -19,10 +19,12 @@ INTEGRATION := $(wildcard tests/integration)
 FAULTS := $(wildcard tests/faults)
 # Where the soak records its trials, for itself and for docs/reliability.md.
 TRIALS := docs/trials.jsonl
+# Where the benchmarks leave what they found, for docs/performance.md.
+STUDIES := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench bench-peers guard docs clean distclean
-.PHONY: need-python need-java
+.PHONY: help demo install test test-unit test-integration test-faults lint format soak reliability bench bench-peers report guard docs clean
+.PHONY: distclean need-python need-java
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is'
@@ -67,9 +69,15 @@ reliability: $(VENV)/.installed ## write what the soak has recorded into docs/re
 bench: need-java $(VENV)/.installed ## bare TensorFlow, a bare Kafka echo and the fleet on the same records
 	$(BIN)/python -m benchmarks.rounds $(ARGS)
 
-bench-peers: need-java $(VENV)/.installed ## the same, and what users would run in the fleet's place, on every work
-	$(BIN)/python -m benchmarks.rounds --works mlp cnn --subjects all $(ARGS)
-	$(BIN)/python -m benchmarks.rounds --works json mobilenet --subjects tensorflow echo fleet loop mosec $(ARGS)
+bench-peers: need-java $(VENV)/.installed ## the same, what users would run in the fleet's place, every study; docs/performance.md
+	$(BIN)/python -m benchmarks.rounds --works mlp cnn --subjects all --json $(STUDIES)/rounds-peers.json
+	$(BIN)/python -m benchmarks.rounds --works json mobilenet --subjects tensorflow echo fleet loop mosec --json $(STUDIES)/rounds-works.json
+	$(BIN)/python -m benchmarks.quiet --subjects all --json $(STUDIES)/quiet.json
+	for study in failing scaling overload memory; do $(BIN)/python -m benchmarks.$$study --json $(STUDIES)/$$study.json || exit 1; done
+	$(MAKE) report
+
+report: $(VENV)/.installed ## write what the studies found into docs/performance.md
+	$(BIN)/python -m benchmarks.report $(STUDIES)
 
 guard: need-java $(VENV)/.installed ## the fleet beside a bare echo in a minute, and beside what it was before: warns, never fails
 	$(BIN)/python -m benchmarks.guard $(ARGS)

@@ -12,14 +12,16 @@ import argparse
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.feed import feed
 from benchmarks.processes import held_mb
+from benchmarks.results import Figures, keep, middle, slope
 from benchmarks.scaling import accelerator_settings, drain_rate
 from benchmarks.site import Site, fill, open_site
 from benchmarks.works import WORKS
@@ -32,7 +34,7 @@ from penstock_schemas.settings import Settings
 _SETTLE: Final = 5.0
 """Seconds after which the queue is as long as it gets."""
 _PATIENCE: Final = 120.0
-_TICK: Final = 0.01
+_BACKLOG: Final = 20_000
 
 
 def main() -> None:
@@ -40,64 +42,61 @@ def main() -> None:
     parser.add_argument("--times", type=float, default=3.0, help="how much more than the worker can do")
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds that a job has")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    found: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, open_site(Path(name)) as site:
-        study(site, options.times, options.deadline, options.seconds)
+        for number in range(options.rounds):
+            found.append(study(site, f"overload-{number}", options.times, options.deadline, options.seconds))
+            print(f"round {number + 1}: {told(found[-1])}", flush=True)
+    print(f"goodput: {middle(found, 'of_peak'):.2f} of the peak, the median of {len(found)} rounds")
+    keep(options.json, options, found)
 
 
-def study(site: Site, times: float, deadline: float, seconds: float) -> None:
-    """Print what came of it."""
-    settings = accelerator_settings(site, "overload")
+def study(site: Site, fleet: str, times: float, deadline: float, seconds: float) -> Figures:
+    """One round. Rates in jobs/s; ``rss_mb``: second by second, by role."""
+    settings = accelerator_settings(site, fleet)
     topics = TopicManager(settings)
     topics.apply()
     besides = settings.topics.outcome_partitions
-    worker = LocalWorker(settings, folder=site.folder, log=site.folder / "overload.log")
+    worker = LocalWorker(settings, folder=site.folder, log=site.folder / f"{fleet}.log")
     worker.start()
+    sizes: list[Mapping[str, float]] = []
     try:
         with redis.Redis.from_url(site.store.url) as store:
-            fill(site.kafka.bootstrap, settings.names.jobs(), WORKS["mlp"], 20_000)
-            peak = drain_rate(store, besides, 20_000)
-            _await_count(store, besides + 20_000)
-            print(f"peak, a backlog without deadlines: {peak:,.0f} jobs/s", flush=True)
-            begin = time.time()
-            sizes, sent = submit(settings, worker.process.pid, peak * times, deadline, seconds)
-            _await_count(store, besides + 20_000 + sent)
+            store.flushall()
+            fill(site.kafka.bootstrap, settings.names.jobs(), WORKS["mlp"], _BACKLOG)
+            peak = drain_rate(store, besides, _BACKLOG)
+            _await_count(store, besides + _BACKLOG)
+            value = encode_job({"x": WORKS["mlp"].array()}, model_name="mlp", timeout_us=int(deadline * 1e6))
+            begin, pid = time.time(), worker.process.pid
+            rate = peak * times
+            sent = feed(site.kafka.bootstrap, settings.names.jobs(), value, rate, seconds, lambda: sizes.append(held_mb(pid)))
+            _await_count(store, besides + _BACKLOG + sent)
     finally:
         worker.stop()
-    tell(settings, peak, begin, deadline, seconds, sent)
-    for role in sizes[0]:
-        held = [size[role] for size in sizes]
-        half = len(held) // 2
-        slope = np.polyfit(range(half, len(held)), held[half:], 1)[0] * 60
-        print(
-            f"RSS of the {role}: {held[0]:.0f} MB before, {max(held):.0f} at most; {slope:+.1f} MB a minute in the second half"
-        )
+    figures = _came_of_it(settings, begin, deadline, seconds)
     topics.delete()
+    held = {role: [size[role] for size in sizes] for role in sizes[0]}
+    return figures | {"peak": peak, "of_peak": figures["per_second"] / peak, "sent": sent, "rss_mb": held}
 
 
-def submit(settings: Settings, pid: int, rate: float, deadline: float, seconds: float) -> tuple[list[dict[str, float]], int]:
-    """Submit ``rate`` jobs a second for so long. Returns the worker's memory, second by second, and how many there were."""
-    row = WORKS["mlp"].array()
-    value = encode_job({"x": row}, model_name="mlp", timeout_us=int(deadline * 1e6))
-    producer: Any = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "linger.ms": 5})
-    topic, sent = settings.names.jobs(), 0
-    sizes = [held_mb(pid)]
-    begin = time.perf_counter()
-    while (now := time.perf_counter() - begin) < seconds:
-        for number in range(sent, int(now * rate)):
-            producer.produce(topic, value, f"{time.time_ns() // 1_000_000}-{number}")
-        sent = int(now * rate)
-        producer.poll(0)
-        if now >= len(sizes):
-            sizes.append(held_mb(pid))
-        time.sleep(_TICK)
-    if producer.flush(60):
-        raise RuntimeError("Kafka did not take the jobs within a minute")
-    return sizes, sent
+def told(figures: Figures) -> str:
+    """One round in words."""
+    memory = ", ".join(
+        f"{role} {held[0]:.0f} to {max(held):.0f} ({slope(range(len(held)), held) * 60:+.1f} a minute in the second half)"
+        for role, held in figures["rss_mb"].items()
+    )
+    return (
+        f"{figures['sent']:,} jobs for a worker that does {figures['peak']:,.0f}/s: {figures['statuses']}; "
+        f"{figures['per_second']:,.0f}/s in time, {figures['of_peak']:.2f} of the peak, {figures['late']:,.0f}/s too late; "
+        f"RSS in MB: {memory}"
+    )
 
 
-def tell(settings: Settings, peak: float, begin: float, deadline: float, seconds: float, sent: int) -> None:
-    """Read all outcomes and print how many were in time."""
+def _came_of_it(settings: Settings, begin: float, deadline: float, seconds: float) -> Figures:
+    """From all outcomes of jobs that were submitted since ``begin``."""
     statuses: Counter[str] = Counter()
     in_time = late = 0
     for at_ms, key, value in _outcomes(settings):
@@ -111,10 +110,8 @@ def tell(settings: Settings, peak: float, begin: float, deadline: float, seconds
                 in_time += 1
             else:
                 late += 1
-    goodput = in_time / (seconds - _SETTLE)
-    print(f"{sent:,} jobs submitted in {seconds:.0f} s, {sent / seconds / peak:.1f} times the peak: {dict(statuses)}")
-    print(f"goodput: {goodput:,.0f} jobs/s in time, {goodput / peak:.2f} of the peak")
-    print(f"{late / (seconds - _SETTLE):,.0f} jobs/s succeeded too late")
+    counted = seconds - _SETTLE
+    return {"per_second": in_time / counted, "late": late / counted, "statuses": dict(statuses)}
 
 
 def _outcomes(settings: Settings) -> Any:

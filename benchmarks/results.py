@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+
 _PACKAGES: Final = ("penstock", "confluent-kafka", "numpy", "redis", "tensorflow")
 Figures = dict[str, Any]
 """One subject's of one round; ``per_second`` among them."""
@@ -34,6 +36,12 @@ def middle(figures: Sequence[Figures], *keys: str) -> float:
 def ratios(one: Sequence[Figures], other: Sequence[Figures]) -> list[float]:
     """``one``'s rate to ``other``'s, round by round."""
     return [a["per_second"] / b["per_second"] for a, b in zip(one, other, strict=True)]
+
+
+def slope(of: Sequence[float], held: Sequence[float]) -> float:
+    """How much ``held`` grows with one more ``of``, in the second half: a straight line through it."""
+    half = len(held) // 2
+    return float(np.polyfit(of[half:], held[half:], 1)[0]) if len(held) - half > 1 else 0.0
 
 
 def machine() -> dict[str, Any]:

@@ -18,6 +18,7 @@ import redis
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.accelerator import SECONDS
+from benchmarks.results import Figures, keep, middle, ratios
 from benchmarks.site import Site, fill, open_site
 from benchmarks.works import WORKS
 from penstock.local.worker import LocalWorker
@@ -34,16 +35,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="how much work each worker gets")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found: dict[int, list[float]] = {count: [] for count in options.workers}
+    found: dict[int, list[Figures]] = {count: [] for count in options.workers}
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name, open_site(Path(name)) as site:
         for number in range(options.rounds):
             for count in options.workers:
-                found[count].append(one(site, number, count, options.seconds))
-                print(f"round {number + 1}: {count} workers, {found[count][-1]:,.0f} jobs/s", flush=True)
-    first = median(found[options.workers[0]]) / options.workers[0]
-    for count, rates in found.items():
-        print(f"{count} workers: {median(rates):>9,.0f} jobs/s, {median(rates) / first:.2f} times one")
+                rate = one(site, number, count, options.seconds)
+                found[count].append({"per_second": rate})
+                print(f"round {number + 1}: {count} workers, {rate:,.0f} jobs/s", flush=True)
+    first = options.workers[0]
+    for count, rounds in found.items():
+        times = median(ratios(rounds, found[first])) * first
+        print(f"{count} workers: {middle(rounds, 'per_second'):>9,.0f} jobs/s, {times:.2f} times one")
+    keep(options.json, options, found)
 
 
 def one(site: Site, number: int, count: int, seconds: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,15 +64,18 @@ def open_site(folder: Path) -> Generator[Site]:
         kafka.stop()
 
 
-def fill(bootstrap: str, topic: str, work: Work, jobs: int) -> None:
-    """Put ``jobs`` of the work's jobs into ``topic``. Raises RuntimeError where Kafka does not take them."""
-    value = work.value()
+def fill(bootstrap: str, topic: str, work: Work, jobs: int, value: Callable[[int], bytes] | None = None) -> None:
+    """Put ``jobs`` of the work's jobs into ``topic``. ``value``: the records by number, where they are not all the work's.
+
+    Raises RuntimeError where Kafka does not take them.
+    """
+    usual = work.value()
     producer: Any = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000})
     for number in range(jobs):
         key, headers = work.key_and_headers(number)
         while True:
             try:
-                producer.produce(topic, value, key, headers=headers)
+                producer.produce(topic, value(number) if value else usual, key, headers=headers)
                 break
             except BufferError:
                 producer.poll(0.1)
