@@ -171,12 +171,13 @@ def failing(found: Found) -> str:
 
 
 def _machine(files: Mapping[str, Any]) -> str:
-    """What it was measured on, a line for each study."""
-    lines = []
+    """What it was measured on, and when; a line for each machine and set of versions."""
+    on: dict[str, list[str]] = {}
     for name, file in files.items():
         versions = ", ".join(f"{package} {version}" for package, version in file["versions"].items())
-        lines.append(f"- {name}: {file['when']}, {file['cores']} cores, {file['system']}; {versions}")
-    return "\n".join(lines)
+        machine = f"{file['cores']} cores ({file['processor']}), {file['system']}; {versions}"
+        on.setdefault(machine, []).append(f"{name} ({file['when']})")
+    return "\n".join(f"- {', '.join(names)}: {machine}" for machine, names in on.items())
 
 
 def _roles(rounds: list[Figures], what: str, form: str) -> str:

@@ -49,9 +49,15 @@ def machine() -> dict[str, Any]:
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
+        "processor": _processor(),
         "system": platform.platform(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
     }
+
+
+def _processor() -> str:
+    names = (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
+    return next(names, platform.machine())
 
 
 def keep(path: Path | None, options: argparse.Namespace, results: object) -> None:

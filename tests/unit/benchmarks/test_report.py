@@ -33,7 +33,14 @@ MEMORY: dict[str, Any] = {
 
 
 def _file(results: Any) -> dict[str, Any]:
-    return {"when": "now", "cores": 2, "system": "Linux", "versions": {"python": "3.11"}, "results": results}
+    return {
+        "when": "now",
+        "cores": 2,
+        "processor": "fast",
+        "system": "Linux",
+        "versions": {"python": "3.11"},
+        "results": results,
+    }
 
 
 def _goals(studies: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
@@ -79,6 +86,7 @@ def test_what_stands_above_the_heading_is_left(tmp_path: Path, monkeypatch: pyte
     text = page.read_text()
     assert text.startswith(f"# Performance\n\nWords.\n{HEADING}\n")
     assert "old figures" not in text
+    assert "- memory (now), rounds (now): 2 cores (fast), Linux; python 3.11\n" in text
     for name in ("mlp", "memory"):
         assert f"](performance/{name}.svg)" in text
         assert "</svg>" in (tmp_path / "performance" / f"{name}.svg").read_text()
