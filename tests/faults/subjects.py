@@ -39,7 +39,7 @@ ENGINE_KILLED: Final = "TensorFlow engine killed, and its spare"
 ENGINE_REPLACED: Final = "TensorFlow engine replaced: from its death until the next one serves"
 WHOLE_WORKER: Final = "row that takes its whole worker with it"
 TAKEOVER: Final = "one of three workers killed, default session"
-LAST_OUTCOME: Final = f"{TAKEOVER}: last outcome"
+JOINING: Final = "one of three workers killed while another joins, default session"
 RECREATED: Final = "outcomes topic deleted and made again"
 DAMAGED: Final = "records damaged on the broker's disk"
 KAFKA_DISK: Final = "disk full under Kafka"
@@ -58,6 +58,11 @@ def step_name(step: str) -> str:
     """How a step stands in the table of trials."""
     role = "projector" if step in PROJECTOR_STEPS else "worker"
     return f"{role} killed at a step: {step.replace('-', ' ')}"
+
+
+def last_outcome(fault: str) -> str:
+    """How it stands there how long the last of the killed worker's jobs took."""
+    return f"{fault}: last outcome"
 
 
 def bomb_name(codec: str) -> str:
@@ -126,7 +131,8 @@ SUBJECTS: Final = (
     Subject("test_disk.py::test_logs_have_no_room_and_jobs_flow", (LOGS_DISK,), 10),
     Subject("test_bombs.py", tuple(map(bomb_name, CODECS)), 10, concerns=(*_TO_KAFKA, "producers/penstock/topics.py")),
     Subject("test_fuzz.py", (HOSTILE,), 1, wanted=1),
-    Subject("test_takeover.py", (TAKEOVER, LAST_OUTCOME), 20),
+    Subject("test_takeover.py::test_a_killed_workers_jobs_are_taken_over", (TAKEOVER, last_outcome(TAKEOVER)), 20),
+    Subject("test_takeover.py::test_a_worker_is_killed_while_another_joins", (JOINING, last_outcome(JOINING)), 17),
     Subject("test_soak.py::test_workers_are_killed_at_random", (RANDOM_KILLS,), 15, wanted=300),
     Subject("test_soak.py::test_nothing_grows", (FLAT,), 62, wanted=1),
 )
